@@ -1,0 +1,66 @@
+"""Who may do what. What one may not see is a 404, so that nothing tells that it exists."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+
+from annotation.models import Membership, Project, Role
+
+ANY_ROLE = tuple(Role)
+ANNOTATES = (Role.ANNOTATOR, Role.MANAGER)
+MEASURES = (Role.MANAGER, Role.ENGINEER)
+
+
+class MemberRequest(HttpRequest):
+    """A request of someone who has one of the view's roles in the project of the URL."""
+
+    membership: Membership
+
+
+def membership_for(user: Any, slug: str, *roles: str) -> Membership:
+    """The user's active membership in a project, with one of these roles (any when none is named), or 404."""
+    memberships = Membership.objects.active().filter(user_id=user.pk, project__slug=slug)
+    if roles:
+        memberships = memberships.filter(role__in=roles)
+    membership = memberships.select_related("project__guideline", "user").first()
+    if membership is None:
+        raise Http404
+    return membership
+
+
+def project_for(user: Any, slug: str, *roles: str) -> Project:
+    return membership_for(user, slug, *roles).project
+
+
+def member_required(*roles: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """Let in who has one of these roles in project SLUG; sets `request.membership`. The view gets no `slug`."""
+
+    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        @login_required
+        def wrapped(request: MemberRequest, slug: str, **kwargs: Any) -> HttpResponse:
+            request.membership = membership_for(request.user, slug, *roles)
+            return view(request, **kwargs)
+
+        return wrapped
+
+    return decorate
+
+
+def top_bar(request: HttpRequest) -> dict[str, Any]:
+    """What every page's top bar shows: the user's projects, the current one, and the sections the role may use."""
+    if not getattr(request, "user", None) or not request.user.is_authenticated:
+        return {}
+    memberships = list(
+        Membership.objects.active().filter(user=request.user).select_related("project").order_by("project__title")
+    )
+    slug = request.resolver_match.kwargs.get("slug") if request.resolver_match else None
+    current = next((membership for membership in memberships if membership.project.slug == slug), None)
+    return {
+        "memberships": memberships,
+        "current_membership": current,
+        "is_engineer": any(membership.role == Role.ENGINEER for membership in memberships),
+    }

@@ -1,0 +1,5 @@
+from django.contrib.admin.apps import AdminConfig
+
+
+class Admin(AdminConfig):
+    default_site = "training.admin.EngineerSite"
