@@ -202,7 +202,9 @@ class Prompt(models.Model):
         TEST = "test", _("Test")
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="prompts")
-    messages = models.JSONField()  # [{"role": "system" | "user" | "assistant", "content": str}, ...], the last is a user's
+    messages = (
+        models.JSONField()
+    )  # [{"role": "system" | "user" | "assistant", "content": str}, ...], the last is a user's
     language = models.CharField(max_length=20, blank=True)
     content_hash = models.CharField(max_length=64)
     tags = models.JSONField(default=list, blank=True)

@@ -160,9 +160,7 @@ def _stored_before(annotator: Membership, answer: Answer, key: str) -> Ranking |
     return earlier
 
 
-def _store(
-    lease: Lease, answer: Answer, key: str, *, purpose: str, supersedes: Ranking | None = None
-) -> Ranking:
+def _store(lease: Lease, answer: Answer, key: str, *, purpose: str, supersedes: Ranking | None = None) -> Ranking:
     return Ranking.objects.create(
         task_id=lease.task_id,
         annotator=lease.annotator,

@@ -50,7 +50,9 @@ class Run(models.Model):
     config = models.JSONField()
     project = models.ForeignKey("annotation.Project", models.SET_NULL, null=True, blank=True, related_name="runs")
     datasets = models.ManyToManyField(Dataset, blank=True, related_name="runs")
-    parents = models.ManyToManyField("ModelVersion", blank=True, related_name="children")
+    parents: models.ManyToManyField[ModelVersion, models.Model] = models.ManyToManyField(
+        "ModelVersion", blank=True, related_name="children"
+    )
     cloned_from = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="clones")
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     cancel_requested = models.BooleanField(default=False)

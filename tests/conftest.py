@@ -1,0 +1,95 @@
+"""The people and things that tests speak of."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+
+from annotation.models import Candidate, Lease, Membership, Project, Prompt, Role, Task
+
+
+@pytest.fixture(autouse=True)
+def storage(settings, tmp_path_factory):
+    """Nothing that a test writes lands in the checkout's storage folder."""
+    settings.STORAGE = tmp_path_factory.mktemp("storage")
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Argon2 takes 0.1 s a login
+    return settings.STORAGE
+
+
+@pytest.fixture
+def project(db) -> Project:
+    return Project.objects.create(slug="kitchen", title="Kitchen questions", calibration_share=0)
+
+
+@pytest.fixture
+def make_member(project) -> Callable[..., Membership]:
+    def make(name: str, role: str = Role.ANNOTATOR, *, project: Project = project) -> Membership:
+        user = User.objects.filter(username=name).first() or User.objects.create_user(name, password=f"{name}-secret")
+        return Membership.objects.create(project=project, user=user, role=role)
+
+    return make
+
+
+@pytest.fixture
+def annotator(make_member) -> Membership:
+    return make_member("ada")
+
+
+@pytest.fixture
+def other_annotator(make_member) -> Membership:
+    return make_member("ben")
+
+
+@pytest.fixture
+def manager(make_member) -> Membership:
+    return make_member("mia", Role.MANAGER)
+
+
+@pytest.fixture
+def engineer(make_member) -> Membership:
+    return make_member("eli", Role.ENGINEER)
+
+
+@pytest.fixture
+def stranger(db) -> User:
+    return User.objects.create_user("sam", password="sam-secret")
+
+
+@pytest.fixture
+def make_task(project) -> Callable[..., Task]:
+    def make(
+        question: str = "How long do eggs keep?",
+        answers: tuple[str, ...] = ("Five weeks.", "Long.", "Ask the hen.", "Eggs."),
+        *,
+        overlap: int = 1,
+        project: Project = project,
+        **fields: object,
+    ) -> Task:
+        messages = [{"role": "user", "content": question}]
+        digest = Prompt.hash_messages(messages)
+        prompt, _ = Prompt.objects.get_or_create(
+            project=project,
+            content_hash=digest,
+            defaults={"messages": messages, "split": Prompt.split_of(digest), "language": "en"},
+        )
+        task = Task.objects.create(project=project, prompt=prompt, overlap=overlap, ready=True, **fields)
+        Candidate.objects.bulk_create(
+            Candidate(task=task, text=text, model_name=f"model-{n}") for n, text in enumerate(answers)
+        )
+        return task
+
+    return make
+
+
+@pytest.fixture
+def task(make_task) -> Task:
+    return make_task()
+
+
+@pytest.fixture
+def lease(task, annotator) -> Lease:
+    from annotation.assignment import next_task
+
+    lease = next_task(annotator)
+    assert lease is not None
+    return lease
