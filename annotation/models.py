@@ -78,6 +78,7 @@ class Project(models.Model):
     state = models.CharField(_("state"), max_length=20, choices=State, default=State.ACTIVE)
     guideline = models.ForeignKey("Guideline", models.SET_NULL, null=True, blank=True, related_name="+")
     simulated = models.BooleanField(default=False, help_text=_("its judgements were made by simulated annotators"))
+    previewed_at = models.DateTimeField(null=True, blank=True)  # a manager saw the page as its annotators will
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

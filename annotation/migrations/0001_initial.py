@@ -234,6 +234,7 @@ class Migration(migrations.Migration):
                     "simulated",
                     models.BooleanField(default=False, help_text="its judgements were made by simulated annotators"),
                 ),
+                ("previewed_at", models.DateTimeField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "guideline",
