@@ -35,6 +35,17 @@ class Dataset(models.Model):
         return Path(settings.STORAGE) / self.file
 
 
+class Worker(models.Model):
+    """A process that serves the queue, seen every few seconds: how pages know that runs will start."""
+
+    name = models.CharField(max_length=120, unique=True)  # host, process and its start
+    device = models.CharField(max_length=20)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Run(models.Model):
     """One run of a recipe: queued -> running -> succeeded | failed | cancelled, and running -> lost -> queued."""
 
@@ -58,6 +69,7 @@ class Run(models.Model):
     cancel_requested = models.BooleanField(default=False)
     device = models.CharField(max_length=20, default="cpu")
     worker = models.CharField(max_length=120, blank=True)  # who holds it
+    slot = models.CharField(max_length=120, blank=True)  # the host and device on which it runs
     attempts = models.PositiveSmallIntegerField(default=0)
     heartbeat_at = models.DateTimeField(null=True)  # the supervisor's
     step = models.PositiveIntegerField(default=0)  # the recipe's progress
@@ -74,6 +86,9 @@ class Run(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["slot"], condition=Q(state="running"), name="run_one_per_device")
+        ]
         indexes = [
             models.Index(fields=["id"], condition=Q(state="queued"), name="run_queue"),
             models.Index(fields=["heartbeat_at"], condition=Q(state="running"), name="run_heartbeat"),
@@ -124,7 +139,10 @@ class ModelVersion(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["name", "version"], name="model_name_version")]
+        constraints = [
+            models.UniqueConstraint(fields=["name", "version"], name="model_name_version"),
+            models.UniqueConstraint(fields=["name"], condition=Q(stage="promoted"), name="model_one_promoted"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
