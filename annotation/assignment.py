@@ -8,7 +8,7 @@ import random
 from itertools import count
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, Sum, Value, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -67,12 +67,17 @@ def set_overlap(project: Project, *, overlap: int, calibration_share: float, cal
         project.overlap, project.calibration_share = overlap, calibration_share
         project.calibration_overlap = calibration_overlap
         project.save(update_fields=["overlap", "calibration_share", "calibration_overlap"])
-        calibrates = Q(draw__lt=calibration_share)
-        seats = Case(When(calibrates, then=Value(max(overlap, calibration_overlap))), default=Value(overlap))
         Task.objects.filter(project=project).update(
-            is_calibration=Case(When(calibrates, then=True), default=False),
-            overlap=Greatest(seats, F("taken")),
+            is_calibration=Case(When(draw__lt=calibration_share, then=True), default=False),
+            overlap=_seats(overlap, calibration_share, calibration_overlap),
         )
+
+
+def seats_added(project: Project, *, overlap: int, calibration_share: float, calibration_overlap: int) -> int:
+    """How many judgements `set_overlap` would add to the tasks that exist; negative: how many it would spare."""
+    seats = _seats(overlap, calibration_share, calibration_overlap)
+    sums = Task.objects.filter(project=project).aggregate(before=Sum("overlap"), after=Sum(seats))
+    return (sums["after"] or 0) - (sums["before"] or 0)
 
 
 def due_for_calibration(served: int, share: float) -> bool:
@@ -82,6 +87,12 @@ def due_for_calibration(served: int, share: float) -> bool:
     [2, 6, 13, 19, 26]
     """
     return share > 0 and (served == 2 or int((served + 1) * share) > int(served * share))
+
+
+def _seats(overlap: int, calibration_share: float, calibration_overlap: int) -> Greatest:
+    """The seats of each task; none that is taken is ever removed."""
+    calibrates = When(draw__lt=calibration_share, then=Value(max(overlap, calibration_overlap)))
+    return Greatest(Case(calibrates, default=Value(overlap)), F("taken"))
 
 
 def _open_tasks(annotator: Membership) -> QuerySet[Task]:

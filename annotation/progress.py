@@ -1,0 +1,101 @@
+"""How far a project is: what its overview counts, and the steps that are left before people can work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from annotation.models import Lease, Membership, Project, Ranking, Role, Task, TaskQuerySet
+
+TASK_STATES = ("waiting", "open", "finished")
+
+
+def tasks_in_state(project: Project, state: str) -> TaskQuerySet:
+    """waiting: answers are missing; open: judgements are missing; finished: nothing is; anything else: all tasks."""
+    tasks = Task.objects.filter(project=project)
+    if state == "waiting":
+        return tasks.filter(ready=False)
+    if state == "open":
+        return tasks.filter(ready=True, judged__lt=F("overlap"))
+    if state == "finished":
+        return tasks.finished()
+    return tasks
+
+
+@dataclass
+class Progress:
+    """The numbers of one project, each read once, when first shown."""
+
+    project: Project
+    now: datetime = field(default_factory=timezone.localtime)
+
+    @cached_property
+    def tasks(self) -> dict[str, int]:
+        judged = Q(ready=True, judged__gte=F("overlap"))
+        return Task.objects.filter(project=self.project).aggregate(
+            all=Count("pk"),
+            waiting=Count("pk", filter=Q(ready=False)),
+            finished=Count("pk", filter=judged),
+            open=Count("pk", filter=Q(ready=True) & ~judged),
+            wanted=Coalesce(Sum("overlap"), 0),
+            judged=Coalesce(Sum("judged"), 0),
+        )
+
+    @cached_property
+    def rankings(self) -> dict[str, int]:
+        midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return self._counted.aggregate(
+            today=Count("pk", filter=Q(created_at__gte=midnight)), all_bad=Count("pk", filter=Q(all_bad=True))
+        )
+
+    @cached_property
+    def working_now(self) -> list[Membership]:
+        """Who holds a task this moment."""
+        live = Lease.objects.live().filter(expires_at__gt=self.now)
+        return list(
+            people(self.project).filter(leases__in=live).select_related("user").order_by("user__username").distinct()
+        )
+
+    @cached_property
+    def annotators(self) -> int:
+        """Everybody who may judge, but for the manager who set the project up and tries it."""
+        return Membership.objects.active().filter(project=self.project, role=Role.ANNOTATOR).count()
+
+    @cached_property
+    def comments(self) -> list[Ranking]:
+        newest = self._counted.exclude(comment="").select_related("annotator__user", "task__prompt")
+        return list(newest.order_by("-created_at")[:5])
+
+    @cached_property
+    def checklist(self) -> list[tuple[str, bool]]:
+        """The steps in their order, and whether each is done."""
+        ready = self.tasks["all"] - self.tasks["waiting"]
+        return [
+            ("guideline", self.project.guideline_id is not None),
+            ("prompts", self.tasks["all"] > 0),
+            ("answers", ready > 0),
+            ("people", self.annotators > 0 or self.tasks["judged"] > 0),
+            ("preview", self.project.previewed_at is not None or self.tasks["judged"] > 0),
+        ]
+
+    @property
+    def is_set_up(self) -> bool:
+        return all(done for _, done in self.checklist)
+
+    @property
+    def _counted(self) -> QuerySet[Ranking]:
+        return Ranking.objects.counted().filter(task__project=self.project)
+
+
+def people(project: Project) -> QuerySet[Membership]:
+    """Everybody who is in the project or judged in it, with what they did and when they last did it."""
+    mine = Ranking.objects.filter(annotator=OuterRef("pk"), is_current=True).order_by().values("annotator")
+    return Membership.objects.filter(project=project).annotate(
+        judgements=Coalesce(Subquery(mine.annotate(n=Count("pk")).values("n")), 0),
+        last_active=Subquery(mine.annotate(last=Max("created_at")).values("last")),
+    )
