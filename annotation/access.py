@@ -6,12 +6,26 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Membership, Project, Role
 
 ANY_ROLE = tuple(Role)
 ANNOTATES = (Role.ANNOTATOR, Role.MANAGER)
 MEASURES = (Role.MANAGER, Role.ENGINEER)
+
+# The sections of a project in its top bar: URL name, label, and who sees it.
+SECTIONS = (
+    ("overview", _("Overview"), (Role.MANAGER,)),
+    ("annotate", _("Annotate"), ANNOTATES),
+    ("history", _("History"), ANNOTATES),
+    ("quality", _("Quality"), MEASURES),
+    ("people", _("People"), (Role.MANAGER,)),
+    ("guideline", _("Guideline"), (Role.MANAGER,)),
+    ("data", _("Data"), MEASURES),
+    ("compare", _("Compare models"), (Role.ENGINEER,)),
+    ("settings", _("Settings"), (Role.MANAGER,)),
+)
 
 
 class MemberRequest(HttpRequest):
@@ -62,5 +76,7 @@ def top_bar(request: HttpRequest) -> dict[str, Any]:
     return {
         "memberships": memberships,
         "current_membership": current,
+        "sections": [(name, label) for name, label, roles in SECTIONS if current and current.role in roles],
+        "is_manager": any(membership.role == Role.MANAGER for membership in memberships),
         "is_engineer": any(membership.role == Role.ENGINEER for membership in memberships),
     }
