@@ -4,7 +4,17 @@ from pathlib import Path
 
 from django.utils.translation import gettext_lazy as _
 
-from config.environment import read, read_bool, read_database, read_folder, read_int, read_list, read_secret_key
+from config.environment import (
+    read,
+    read_bool,
+    read_database,
+    read_folder,
+    read_int,
+    read_list,
+    read_origins,
+    read_secret_key,
+    read_time_zone,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -16,8 +26,8 @@ SECRET_KEY = read_secret_key(STORAGE)
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 DATABASES = {"default": read_database("DATABASE_URL", f"sqlite:///{STORAGE / 'preferendum.sqlite3'}")}
 HTTPS = read_bool("HTTPS", False)  # served behind TLS: cookies are then marked secure
-CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS", [])
-TIME_ZONE = str(read("str", "TIME_ZONE", "UTC"))
+CSRF_TRUSTED_ORIGINS = read_origins("CSRF_TRUSTED_ORIGINS")
+TIME_ZONE = read_time_zone("TIME_ZONE", "UTC")
 MAX_UPLOAD_MB = read_int("MAX_UPLOAD_MB", 200, least=1)
 
 EMAIL_HOST = str(read("str", "SMTP_HOST", ""))  # empty: nothing is mailed, links are shown to copy
@@ -109,6 +119,7 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # HSTS for this host alone: others are not ours to bind
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 

@@ -1,11 +1,26 @@
-"""The people and things that tests speak of."""
+"""The people and things that tests speak of. With --postgres the same tests run on a real PostgreSQL."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
 
 from annotation.models import Candidate, Lease, Membership, Project, Prompt, Role, Task
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgres", action="store_true", help="run on an embedded PostgreSQL instead of SQLite")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Django has read its database by now, so --postgres starts the server and then the same tests again on it."""
+    if not config.option.postgres:
+        return None
+    from tests.postgres import run_on_postgres
+
+    arguments = [argument for argument in config.invocation_params.args if argument != "--postgres"]
+    return run_on_postgres([sys.executable, "-m", "pytest", *map(str, arguments)])
 
 
 @pytest.fixture(autouse=True)
