@@ -75,6 +75,7 @@ class Run(models.Model):
     step = models.PositiveIntegerField(default=0)  # the recipe's progress
     total_steps = models.PositiveIntegerField(default=0)
     phase = models.CharField(max_length=80, blank=True)
+    started_step = models.PositiveIntegerField(default=0)  # where this attempt began to count
     progressed_at = models.DateTimeField(null=True)
     parts_imported = models.PositiveIntegerField(default=0)  # samples/ parts that entered the project
     metrics_read = models.PositiveBigIntegerField(default=0)  # bytes of metrics.jsonl that are rows already
@@ -128,7 +129,7 @@ class ModelVersion(models.Model):
         PROMOTED = "promoted", _("Promoted")
         RETIRED = "retired", _("Retired")
 
-    name = models.SlugField(max_length=120)
+    name = models.CharField(max_length=100)  # as in training.configs.MODEL_NAME
     version = models.PositiveIntegerField()
     kind = models.CharField(max_length=20, choices=Kind)
     folder = models.CharField(max_length=300)  # relative to the storage folder
