@@ -7,14 +7,14 @@ person. Row locks only spare PostgreSQL vain tries; SQLite has none and needs no
 import random
 from itertools import count
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Case, Exists, F, OuterRef, QuerySet, Sum, Value, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from annotation.models import Lease, Membership, Project, Task
 
-TRIES = 5  # vain tries under contention before "nothing left" is believed
+TRIES = 50  # each vain one means that another person got a seat, so a few suffice even in a crowd
 
 
 class SeatLost(Exception):
@@ -28,23 +28,27 @@ def next_task(annotator: Membership) -> Lease | None:
     """
     for attempt in range(TRIES):
         if current := Lease.objects.live().filter(annotator=annotator).select_related("task__prompt").first():
+            current.annotator = annotator  # with its project, which is loaded already
             if renew(current):
                 return current
             continue  # lost between the two statements
         if annotator.project.state == Project.State.PAUSED:
             return None
         try:
-            lease = _take_free_seat(annotator, wait=attempt > 0) or _take_stale_seat(annotator)
+            if lease := _take_free_seat(annotator, skip_locked=attempt == 0):
+                return lease
+            if _open_tasks(annotator).exists():
+                continue
+            if (lease := _take_stale_seat(annotator)) or not _stale_leases(annotator).exists():
+                return lease
         except IntegrityError:  # the same person's other tab was faster
             continue
-        if lease or not _open_tasks(annotator).exists():
-            return lease
-    return None
+    raise OperationalError("no seat could be taken")  # told as "busy, try again", never as "nothing left"
 
 
 def renew(lease: Lease) -> bool:
     """Restart the clock of a live lease; False when the seat is lost."""
-    lease.expires_at = timezone.now() + lease.task.project.lease_time
+    lease.expires_at = timezone.now() + lease.annotator.project.lease_time
     return bool(Lease.objects.live().filter(pk=lease.pk).update(expires_at=lease.expires_at))
 
 
@@ -95,17 +99,27 @@ def _seats(overlap: int, calibration_share: float, calibration_overlap: int) -> 
     return Greatest(Case(calibrates, default=Value(overlap)), F("taken"))
 
 
+def _done_with(annotator: Membership, task: str) -> Exists:
+    """Whether this person holds, judged or skipped the task; after a release or an expiry one may come back."""
+    states = [Lease.State.LIVE, Lease.State.SPENT, Lease.State.SKIPPED]
+    return Exists(Lease.objects.filter(task=OuterRef(task), annotator=annotator, state__in=states))
+
+
 def _open_tasks(annotator: Membership) -> QuerySet[Task]:
     """Tasks with a free seat that this person neither holds, judged, nor skipped."""
-    mine = Lease.objects.filter(
-        task=OuterRef("pk"), annotator=annotator, state__in=[Lease.State.LIVE, Lease.State.SPENT, Lease.State.SKIPPED]
-    )
-    return Task.objects.with_free_seat().filter(~Exists(mine), project=annotator.project_id)
+    return Task.objects.with_free_seat().filter(~_done_with(annotator, "pk"), project=annotator.project_id)
 
 
-def _take_free_seat(annotator: Membership, *, wait: bool) -> Lease | None:
+def _stale_leases(annotator: Membership) -> QuerySet[Lease]:
+    """Seats whose clock ran out, on tasks that this person may take."""
+    return Lease.objects.stale().filter(~_done_with(annotator, "task"), task__project=annotator.project_id)
+
+
+def _take_free_seat(annotator: Membership, *, skip_locked: bool) -> Lease | None:
     with transaction.atomic():
-        free = _open_tasks(annotator).select_related("prompt").select_for_update(skip_locked=not wait, of=("self",))
+        free = _open_tasks(annotator).select_related("prompt")
+        if skip_locked:  # spreads a crowd over the queue; later tries just queue at the UPDATE, holding no other lock
+            free = free.select_for_update(skip_locked=True, no_key=True, of=("self",))
         task = None
         if due_for_calibration(annotator.served, annotator.project.calibration_share):
             task = free.filter(is_calibration=True).order_by("-taken", "position", "pk").first()
@@ -120,18 +134,10 @@ def _take_free_seat(annotator: Membership, *, wait: bool) -> Lease | None:
 def _take_stale_seat(annotator: Membership) -> Lease | None:
     """Take over a seat whose lease ran out. Only when no free one is left: its holder may still come back."""
     with transaction.atomic():
-        mine = Lease.objects.filter(task=OuterRef("task"), annotator=annotator)
-        stale = (
-            Lease.objects.live()
-            .filter(~Exists(mine), task__project=annotator.project_id, expires_at__lte=timezone.now())
-            .select_related("task__prompt")
-            .select_for_update(skip_locked=True, of=("self",))
-            .order_by("expires_at")
-            .first()
-        )
-        if stale is None or not Lease.objects.live().filter(pk=stale.pk, expires_at__lte=timezone.now()).update(
-            state=Lease.State.EXPIRED
-        ):
+        leases = _stale_leases(annotator).select_related("task__prompt").order_by("expires_at")
+        stale = leases.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
+        # Its holder may renew or submit up to the UPDATE; whoever changes the row first has the seat.
+        if stale is None or not Lease.objects.stale().filter(pk=stale.pk).update(state=Lease.State.EXPIRED):
             return None
         return _open_lease(stale.task, annotator, seat=stale.seat)
 

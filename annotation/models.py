@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -150,6 +151,11 @@ class Membership(models.Model):
     def name(self) -> str:
         """What managers see; exports and annotators see the pseudonym."""
         return self.user.get_username() if self.user else self.external_id
+
+    def get_absolute_url(self) -> str:
+        """Where this person's work in this project is."""
+        page = {Role.ANNOTATOR: "annotate", Role.MANAGER: "overview", Role.ENGINEER: "data"}[Role(self.role)]
+        return reverse(page, args=[self.project.slug])
 
 
 class OneTimeLink(models.Model):
@@ -306,9 +312,13 @@ class LeaseQuerySet(models.QuerySet["Lease"]):
     def live(self) -> LeaseQuerySet:
         return self.filter(state=Lease.State.LIVE)
 
+    def stale(self) -> LeaseQuerySet:
+        """Live in the row, out of time by the clock: still its holder's until somebody takes the seat."""
+        return self.live().filter(expires_at__lte=timezone.now())
+
     def held_by(self, user: Any) -> LeaseQuerySet:
-        """In any state: a retry must find a spent one."""
-        return self.filter(annotator__user=user, annotator__left_at=None)
+        """In any state: a retry must find a spent one. Who became an engineer sees models, so judges no more."""
+        return self.filter(annotator__user=user, annotator__left_at=None).exclude(annotator__role=Role.ENGINEER)
 
 
 class Lease(models.Model):
@@ -368,11 +378,13 @@ class RankingQuerySet(models.QuerySet["Ranking"]):
         return self.filter(is_current=True, purpose__in=COUNTED)
 
     def held_by(self, user: Any) -> RankingQuerySet:
-        return self.filter(annotator__user=user, annotator__left_at=None)
+        return self.filter(annotator__user=user, annotator__left_at=None).exclude(annotator__role=Role.ENGINEER)
 
 
 class Ranking(models.Model):
     """One person's judgement of one task: the truth. Append-only; comparisons are derived from it when read."""
+
+    repeated = False  # no column: set on the row that a request finds because it was sent before
 
     public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     task = models.ForeignKey(Task, models.CASCADE, related_name="rankings")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -11,6 +13,8 @@ from django.utils.translation import gettext as _
 
 from annotation.assignment import SeatLost
 from annotation.models import Kind, Lease, Membership, Purpose, Ranking, Task
+
+T = TypeVar("T", Lease, Ranking)
 
 
 class WrongAnswer(ValueError):
@@ -22,7 +26,7 @@ class WrongAnswer(ValueError):
 
 
 class KeyReused(ValueError):
-    """The idempotency key was used before, with another answer."""
+    """The idempotency key was used before, for another judgement or with another answer."""
 
 
 class AlreadyAmended(ValueError):
@@ -76,7 +80,7 @@ class Answer:
         if strength is not None and not (_is_int(strength) and 1 <= strength <= 4 and kind == Kind.PAIRWISE):
             errors["strength"] = _("must be 1 to 4, and only where two answers are compared")
         comment = data.get("comment") or ""
-        if not isinstance(comment, str) or len(comment) > 10_000:
+        if not isinstance(comment, str) or len(comment) > 10_000 or not _can_be_stored(comment):
             errors["comment"] = _("must be a text of at most 10,000 characters")
         seconds = data.get("seconds")
         if seconds is not None and not (
@@ -104,22 +108,20 @@ class Answer:
 def submit_ranking(lease: Lease, answer: Answer, *, key: str) -> Ranking:
     """Turn a lease into a stored ranking. Comparisons are derived from it when read, never stored twice.
 
-    The same key again returns the same ranking; with another answer it raises KeyReused. A lease is spent once:
-    a second answer (two tabs, a seat taken meanwhile) is kept as surplus and raises SeatLost.
+    The same key again returns the same ranking, marked `repeated`; for anything else it raises KeyReused. A lease is
+    spent once: a second answer (two tabs, a seat taken meanwhile) is kept as surplus and raises SeatLost.
     """
-    try:
-        ranking = _submit(lease, answer, key)
-    except IntegrityError:  # the same request at the same moment: the other one stored it
-        ranking = _submit(lease, answer, key)
+    ranking = _stored_once(_submit, lease, answer, key)
     if ranking.purpose == Purpose.SURPLUS:
         raise SeatLost  # outside the transaction: raised inside, it would roll the surplus back
     return ranking
 
 
 def _submit(lease: Lease, answer: Answer, key: str) -> Ranking:
-    if earlier := _stored_before(lease.annotator, answer, key):
+    if earlier := _stored_before(lease, answer, key):
         return earlier
     with transaction.atomic():
+        # The lease's row before the task's, as everywhere: two requests can never wait for each other.
         spent = Lease.objects.live().filter(pk=lease.pk).update(state=Lease.State.SPENT)
         if spent:
             Task.objects.filter(pk=lease.task_id).update(judged=F("judged") + 1)
@@ -128,14 +130,19 @@ def _submit(lease: Lease, answer: Answer, key: str) -> Ranking:
 
 def amend(ranking: Ranking, answer: Answer, *, key: str) -> Ranking:
     """Store a new answer that supersedes this one, which counts until then. Raises AlreadyAmended when it is old."""
-    if earlier := _stored_before(ranking.annotator, answer, key):
-        return earlier
     if ranking.lease is None:
         raise AlreadyAmended(_("An imported judgement is amended by importing it again."))
+    return _stored_once(_amend, ranking, answer, key)
+
+
+def _amend(ranking: Ranking, answer: Answer, key: str) -> Ranking:
+    assert ranking.lease is not None
+    if earlier := _stored_before(ranking.lease, answer, key, supersedes=ranking):
+        return earlier
     with transaction.atomic():
         # Of two amendments at once the second waits here, on the row, and then finds it superseded.
         if not Ranking.objects.filter(pk=ranking.pk, is_current=True).update(is_current=False):
-            if earlier := _stored_before(ranking.annotator, answer, key):
+            if earlier := _stored_before(ranking.lease, answer, key, supersedes=ranking):
                 return earlier
             raise AlreadyAmended(_("This judgement was amended meanwhile; open it again."))
         return _store(ranking.lease, answer, key, purpose=ranking.purpose, supersedes=ranking)
@@ -143,7 +150,13 @@ def amend(ranking: Ranking, answer: Answer, *, key: str) -> Ranking:
 
 def save_draft(lease: Lease, draft: dict[str, Any], *, counter: int) -> bool:
     """Keep unfinished work. Older counters are ignored, so drafts may arrive out of order; False: seat lost."""
-    Lease.objects.live().filter(pk=lease.pk, draft_counter__lt=counter).update(draft=draft, draft_counter=counter)
+    if not (_is_int(counter) and 1 <= counter < 2**31):
+        raise WrongAnswer({"counter": _("must be a whole number that grows from 1 with every draft")})
+    text = json.dumps(draft, ensure_ascii=False).replace("\\u0000", "\0")
+    if len(text) > 50_000 or not _can_be_stored(text):
+        raise WrongAnswer({"draft": _("must be text that can be stored, of at most 50,000 characters")})
+    if Lease.objects.live().filter(pk=lease.pk, draft_counter__lt=counter).update(draft=draft, draft_counter=counter):
+        return True
     return Lease.objects.live().filter(pk=lease.pk).exists()
 
 
@@ -153,10 +166,24 @@ def last_ranking(annotator: Membership) -> Ranking | None:
     return mine.select_related("lease", "task__prompt").order_by("-created_at", "-pk").first()
 
 
-def _stored_before(annotator: Membership, answer: Answer, key: str) -> Ranking | None:
-    earlier = Ranking.objects.filter(annotator=annotator, key=key).first()
-    if earlier and not answer.same_as(earlier):
+def _stored_once(act: Callable[[T, Answer, str], Ranking], of: T, answer: Answer, key: str) -> Ranking:
+    if not 1 <= len(key) <= 80 or not _can_be_stored(key):
+        raise WrongAnswer({"idempotency_key": _("must have 1 to 80 characters; a random UUID serves well")})
+    try:
+        return act(of, answer, key)
+    except IntegrityError:  # the same request at the same moment: the other one stored it
+        return act(of, answer, key)
+
+
+def _stored_before(lease: Lease, answer: Answer, key: str, supersedes: Ranking | None = None) -> Ranking | None:
+    earlier = Ranking.objects.filter(annotator=lease.annotator, key=key).first()
+    if earlier is None:
+        return None
+    if (earlier.lease_id, earlier.supersedes_id) != (lease.pk, supersedes and supersedes.pk):
+        raise KeyReused(_("This idempotency key was used before, for another judgement; make a new one for each."))
+    if not answer.same_as(earlier):
         raise KeyReused(_("This request was sent before with another answer."))
+    earlier.repeated = True
     return earlier
 
 
@@ -174,6 +201,11 @@ def _store(lease: Lease, answer: Answer, key: str, *, purpose: str, supersedes: 
         supersedes=supersedes,
         **asdict(answer),
     )
+
+
+def _can_be_stored(text: str) -> bool:
+    """PostgreSQL stores no NUL, and no database half a surrogate pair; JSON can bring both (\\u0000, \\ud800)."""
+    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _is_int(value: Any) -> bool:
