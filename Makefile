@@ -38,7 +38,7 @@ lint: .setup/environment
 format: .setup/environment
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
-setup: .setup/environment .setup/frontend .setup/translations .setup/static $(MODEL)
+setup: .setup/environment .setup/frontend .setup/translations .setup/static $(MODEL)/config.json
 
 .setup/environment: pyproject.toml constraints.txt setup/environment.sh
 	@mkdir -p .setup
@@ -57,10 +57,9 @@ setup: .setup/environment .setup/frontend .setup/translations .setup/static $(MO
 	@$(PY) manage.py collectstatic --no-input --clear --verbosity 0
 	@touch $@
 
-$(MODEL): | .setup/environment
+$(MODEL)/config.json: | .setup/environment
 	@echo "Preparing SmolLM2-135M-Instruct (540 MB in $(MODEL))"
 	@$(PY) -m training.recipes.prepare_smollm2 $(MODEL)
-	@touch $@
 
 chromium: .setup/environment
 	@sh setup/chromium.sh

@@ -27,7 +27,7 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
 fi
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
-install() { pip install --quiet --progress-bar off --constraint constraints.txt "$@"; }
+install() { pip install -qq --progress-bar off --constraint constraints.txt "$@"; }
 
 if [ "${TORCH:-}" = skip ]; then
     .venv/bin/python -c 'import torch; print("Using the installed PyTorch", torch.__version__)' ||
