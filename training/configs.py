@@ -80,7 +80,7 @@ class GenerateConfig(RecipeConfig):
     temperatures: tuple[float, ...] = Field(
         (0.7, 1.0), min_length=1, max_length=9, description="Taken in turn by a prompt's answers, so that they differ."
     )
-    top_p: float = _top_p(0.95)
+    top_p: float = _top_p(0.9)
     batch_size: int = Field(16, ge=1, le=512, description="Answers that are written at the same time.")
 
     @model_validator(mode="after")
@@ -226,7 +226,7 @@ class EvaluateConfig(RecipeConfig):
         256, title="Longest answer", ge=1, le=2048, json_schema_extra=BASIC, description="In tokens, for both models."
     )
     temperature: float = _temperature(0.7)
-    top_p: float = _top_p(0.95)
+    top_p: float = _top_p(0.9)
     batch_size: int = Field(16, ge=1, le=512, description="Answers that are written or scored at the same time.")
     max_length: int = Field(
         1024, ge=16, le=32768, description="The most tokens that are scored; of longer texts the beginning is left out."

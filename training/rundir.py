@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +25,10 @@ from training.configs import RecipeConfig, config_for
 
 Row = dict[str, Any]
 
-SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+State = Literal["succeeded", "failed", "cancelled"]
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
 PASSING = {"log.txt", "progress.json", "control.json", "manifest.json", "outcome.json"}  # not in the manifest
 
 
@@ -42,7 +45,7 @@ class Outcome(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    state: Literal["succeeded", "failed", "cancelled"]
+    state: State
     summary: dict[str, Any] = Field(default_factory=dict)
     error: str | None = None
     peak_memory_mb: int = 0
@@ -77,6 +80,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.log_file = self.path / "log.txt"
         self.metrics_file = self.path / "metrics.jsonl"
+        self._cancelled_here = False
 
     def __str__(self) -> str:
         return str(self.path)
@@ -153,7 +157,13 @@ class RunFolder:
     # What is asked of it
 
     def control(self) -> Control:
+        if self._cancelled_here:
+            return Control(cancel=True)
         return Control.model_validate(read_json(self.path / "control.json", default={}))
+
+    def cancel_here(self) -> None:
+        """Cancel from inside the recipe's own process (a signal handler), without touching the folder."""
+        self._cancelled_here = True
 
     def ask(self, *, cancel: bool = False, pause: bool = False) -> None:
         write_json(self.path / "control.json", Control(cancel=cancel, pause=pause).model_dump())
