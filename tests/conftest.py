@@ -27,6 +27,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def storage(settings, tmp_path_factory):
     """Nothing that a test writes lands in the checkout's storage folder."""
     settings.STORAGE = tmp_path_factory.mktemp("storage")
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}  # pages without collectstatic
+    settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Argon2 takes 0.1 s a login
     return settings.STORAGE
 
