@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.mail import send_mail
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -100,6 +101,8 @@ def change_role(membership: Membership, role: str) -> None:
         if role != Role.MANAGER:
             _need_another_manager(membership)
             _take_back_links(membership)
+        if role == Role.ENGINEER:  # who sees models judges no more
+            _release_seat(membership)
         membership.role = Role(role)
         membership.save(update_fields=["role"])
 
@@ -109,10 +112,13 @@ def remove(membership: Membership) -> None:
     with transaction.atomic():
         _need_another_manager(membership)
         _take_back_links(membership)
-        for lease in Lease.objects.live().filter(annotator=membership):
-            release(lease)
+        _release_seat(membership)
         membership.left_at = timezone.now()
         membership.save(update_fields=["left_at"])
+
+
+def open_links(project: Project) -> QuerySet[OneTimeLink]:
+    return OneTimeLink.objects.filter(project=project, used_at=None, expires_at__gt=timezone.now()).order_by("-pk")
 
 
 def mail_link(address: str, url: str, project: Project) -> None:
@@ -142,6 +148,11 @@ def _still_stands(link: OneTimeLink) -> bool:
     """Within seven days either side may have left, or the account may have come to open more."""
     here = Membership.objects.active().filter(project=link.project, user=link.user)
     return bool(link.user and link.created_by and here.exists() and may_reset(link.created_by, link.user))
+
+
+def _release_seat(membership: Membership) -> None:
+    for lease in Lease.objects.live().filter(annotator=membership):
+        release(lease)
 
 
 def _need_another_manager(membership: Membership) -> None:

@@ -12,8 +12,6 @@ from django.utils import timezone
 
 from annotation.models import Lease, Membership, Project, Ranking, Role, Task, TaskQuerySet
 
-TASK_STATES = ("waiting", "open", "finished")
-
 
 def tasks_in_state(project: Project, state: str) -> TaskQuerySet:
     """waiting: answers are missing; open: judgements are missing; finished: nothing is; anything else: all tasks."""
@@ -86,6 +84,22 @@ class Progress:
     @property
     def is_set_up(self) -> bool:
         return all(done for _, done in self.checklist)
+
+    @property
+    def next_step(self) -> str:
+        """What the overview's one sentence is about and its one action is for."""
+        ready = self.tasks["all"] - self.tasks["waiting"]
+        if not self.tasks["all"]:
+            return "prompts"
+        if self.project.state == Project.State.PAUSED:
+            return "paused"
+        if not ready:
+            return "answers"
+        if self.tasks["open"] and not self.annotators and not self.tasks["judged"]:
+            return "people"
+        if self.tasks["open"]:
+            return "work"
+        return "answers" if self.tasks["waiting"] else "finished"
 
     @property
     def _counted(self) -> QuerySet[Ranking]:

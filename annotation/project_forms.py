@@ -8,6 +8,9 @@ from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm, UserCreationForm
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import UploadedFile
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Guideline, Kind, Membership, Project, Role
@@ -36,7 +39,7 @@ If no answer is acceptable, choose **All bad**. If you cannot judge, **skip** an
 """)
 
 
-class ProjectForm(forms.ModelForm[Project]):
+class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for mypy only
     guideline = forms.CharField(
         label=_("Guideline"),
         help_text=_("Markdown. Annotators see it beside every task; you can change it later."),
@@ -80,8 +83,9 @@ class GuidelineForm(forms.Form):
     )
     after = forms.IntegerField(widget=forms.HiddenInput, min_value=0)
 
-    def __init__(self, data: Any = None, *, current: Guideline | None) -> None:
-        initial = {"text": current.text if current else GUIDELINE_TEMPLATE, "after": current.version if current else 0}
+    def __init__(self, data: Any = None, *, current: Guideline | None, text: str = "") -> None:
+        text = text or (current.text if current else str(GUIDELINE_TEMPLATE))
+        initial = {"text": text, "after": current.version if current else 0}
         super().__init__(data, initial=initial)
         if current is None:
             del self.fields["change_note"]
@@ -94,7 +98,7 @@ class GuidelineForm(forms.Form):
         return text
 
 
-class SettingsForm(forms.ModelForm[Project]):
+class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for mypy only
     calibration_percent = forms.IntegerField(
         label=_("Calibration share, %"),
         min_value=0,
@@ -159,15 +163,42 @@ class InviteForm(forms.Form):
             del self.fields["email"]
 
 
-class RoleForm(forms.ModelForm[Membership]):
+class RoleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for mypy only
     class Meta:
         model = Membership
         fields = ["role"]
 
 
-class SignUpForm(UserCreationForm[User]):
+class SignUpForm(UserCreationForm):  # type: ignore[type-arg]  # generic for mypy only
     """A name and a password, nothing else."""
 
 
-class NewPasswordForm(SetPasswordForm[User]):
+class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # generic for mypy only
     """A new password, twice."""
+
+
+class UploadForm(forms.Form):
+    content = forms.ChoiceField(
+        label=_("What is in the file?"),
+        choices=[
+            ("prompts", _("Prompts, with or without answers")),
+            ("rankings", _("Finished rankings with their answers")),
+        ],
+        initial="prompts",
+        widget=forms.RadioSelect,
+    )
+    file = forms.FileField(label=_("File"), allow_empty_file=True)  # the reader says it better
+    skip_bad = forms.BooleanField(
+        label=_("Store the good lines even if others are bad"),
+        required=False,
+        help_text=_("Otherwise one bad line stops the import, and nothing is stored."),
+    )
+
+    def clean_file(self) -> UploadedFile:
+        file = self.cleaned_data["file"]
+        if file.size > settings.MAX_UPLOAD_MB * 2**20:
+            sizes = {"size": filesizeformat(file.size), "most": filesizeformat(settings.MAX_UPLOAD_MB * 2**20)}
+            raise forms.ValidationError(
+                gettext("The file has %(size)s, and at most %(most)s come in here; the commands take any size.") % sizes
+            )
+        return file

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from annotation.models import Candidate, Lease, Membership, Project, Prompt, Role, Task
 
@@ -110,3 +113,15 @@ def lease(task, annotator) -> Lease:
     lease = next_task(annotator)
     assert lease is not None
     return lease
+
+
+@pytest.fixture
+def count_queries() -> Callable[..., int]:
+    """How many queries a page takes: a list must not take more for more rows."""
+
+    def count(client: Client, url: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(url).status_code == 200
+        return len(queries)
+
+    return count
