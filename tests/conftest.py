@@ -26,6 +26,13 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return run_on_postgres([sys.executable, "-m", "pytest", *map(str, arguments)])
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, tmp_path_factory):
+    """SQLite in a file, as in earnest: in memory, neither threads nor child processes could share it."""
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
 @pytest.fixture(autouse=True)
 def storage(settings, tmp_path_factory):
     """Nothing that a test writes lands in the checkout's storage folder."""
