@@ -11,6 +11,7 @@ from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Case, Exists, F, OuterRef, QuerySet, Sum, Value, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotation.models import Lease, Membership, Project, Task
 
@@ -19,6 +20,11 @@ TRIES = 50  # each vain one means that another person got a seat, so a few suffi
 
 class SeatLost(Exception):
     """The seat went to another, or the lease was spent, skipped or released."""
+
+    def __init__(self, *, surplus: bool = False) -> None:
+        said = _("This task is not yours any more: it was judged or skipped, or its time ran out and another took it.")
+        kept = _("Your judgement is kept as surplus and not counted.")
+        super().__init__(f"{said} {kept}" if surplus else said)
 
 
 def next_task(annotator: Membership) -> Lease | None:

@@ -113,7 +113,7 @@ def submit_ranking(lease: Lease, answer: Answer, *, key: str) -> Ranking:
     """
     ranking = _stored_once(_submit, lease, answer, key)
     if ranking.purpose == Purpose.SURPLUS:
-        raise SeatLost  # outside the transaction: raised inside, it would roll the surplus back
+        raise SeatLost(surplus=True)  # outside the transaction: raised inside, it would roll the surplus back
     return ranking
 
 
