@@ -218,17 +218,22 @@ def live_workers(device: str = "") -> list[Worker]:
 
 def cancel(run: Run) -> None:
     """Stop a run: at once while it waits; while it runs, its supervisor asks the recipe and then insists."""
-    if Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
-        state=Run.State.CANCELLED, cancel_requested=True, ended_at=timezone.now(), error=_("Cancelled on request.")
-    ):
+    queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
+    running = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING)
+    while True:  # again only if a worker took it or gave it back between the two
+        done = queued.update(
+            state=Run.State.CANCELLED,
+            cancel_requested=True,
+            ended_at=timezone.now(),
+            error=_("Cancelled on request."),
+        ) or running.update(cancel_requested=True)
         run.refresh_from_db()
-        return
-    asked = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(cancel_requested=True)
-    run.refresh_from_db()
-    if not asked and run.state != Run.State.CANCELLED:
-        raise WrongState(
-            _("Run %(id)s is over already: %(state)s.") % {"id": run.pk, "state": run.get_state_display().lower()}
-        )
+        if done or run.state == Run.State.CANCELLED:
+            return
+        if not run.active:
+            raise WrongState(
+                _("Run %(id)s is over already: %(state)s.") % {"id": run.pk, "state": run.get_state_display().lower()}
+            )
 
 
 def resume(run: Run) -> None:
