@@ -1,6 +1,6 @@
 """The registry of models: what may enter, under which name, and proof that it did not change since.
 
-A model is a folder of safetensors and plain text (DESIGN 5). Folders that runs made stay where they are; others are
+A model is a folder of safetensors and JSON (DESIGN 5). Folders that runs made stay where they are; others are
 copied into the storage folder, file by file through an allow-list, because a pickle runs code when it is opened.
 """
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-TAKEN = {".safetensors", ".json", ".jinja", ".txt", ".model"}  # weights, configs, chat template, vocabularies
+TAKEN = {".safetensors", ".json"}
+TEMPLATE = "chat_template.jinja"  # a file of its own on the hub; here a field of tokenizer_config.json
 REFUSED = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".py"}  # may run code
 SPEAKERS = (ModelVersion.Kind.BASE, ModelVersion.Kind.SFT, ModelVersion.Kind.POLICY)  # kinds that write answers
 
@@ -57,19 +58,21 @@ def register_model(name: str, source: str | Path, kind: str = ModelVersion.Kind.
         ready = incoming / "model"
         ready.mkdir()
         for file in files:
-            shutil.copyfile(file, ready / file.name)
+            shutil.copyfile(file, ready / file.name, follow_symlinks=False)
+        _move_template(ready)
         check_weights(ready)
         final = models / name / uuid4().hex
         final.parent.mkdir(exist_ok=True)
         ready.rename(final)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
-    return add_version(name, final, kind, source=str(source))
+    return add_version(name, final, folder_checksum(final), kind, source=str(source))
 
 
-def add_version(name: str, folder: Path, kind: str, *, run: Run | None = None, source: str = "") -> ModelVersion:
-    """The row of a model whose files lie in the storage folder already."""
-    checksum = folder_checksum(folder)
+def add_version(
+    name: str, folder: Path, checksum: str, kind: str, *, run: Run | None = None, source: str = ""
+) -> ModelVersion:
+    """The row of a model whose files lie in the storage folder already. The checksum is taken before: it takes long."""
     relative = folder.relative_to(settings.STORAGE).as_posix()
     while True:
         version = (ModelVersion.objects.filter(name=name).aggregate(last=Max("version"))["last"] or 0) + 1
@@ -106,7 +109,7 @@ def model_files(folder: Path) -> Iterator[Path]:
                 _("%(file)s may run code when it is opened. Save the model as safetensors, without such files.")
                 % {"file": file.name}
             )
-        if file.is_file() and file.suffix in TAKEN and not file.name.startswith("."):
+        if file.is_file() and (file.suffix in TAKEN or file.name == TEMPLATE) and not file.name.startswith("."):
             yield file
 
 
@@ -131,6 +134,18 @@ def check_weights(folder: Path) -> None:
             raise UnfitModel(
                 _("%(index)s names %(file)r, which is not in the folder.") % {"index": index.name, "file": strange[0]}
             )
+
+
+def _move_template(folder: Path) -> None:
+    """Put a chat template that has a file of its own where it stands in JSON."""
+    file = folder / TEMPLATE
+    if file.exists():
+        config = read_object(folder / "tokenizer_config.json")
+        config["chat_template"] = file.read_text(encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8"
+        )
+        file.unlink()
 
 
 def read_object(file: Path) -> dict[str, object]:
@@ -220,7 +235,10 @@ def _fetch(name: str, target: Path) -> Path:
         raise UnfitModel(_("Models from the hub need the packages of the extra `train`.")) from None
     try:
         snapshot_download(
-            name, local_dir=target, allow_patterns=[f"*{suffix}" for suffix in TAKEN], ignore_patterns=["*/*"]
+            name,
+            local_dir=target,
+            allow_patterns=[TEMPLATE, *(f"*{suffix}" for suffix in TAKEN)],
+            ignore_patterns=["*/*"],
         )
     except Exception as error:  # no network, no such model, no right to it: the hub has many errors, all say which
         raise UnfitModel(
