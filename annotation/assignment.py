@@ -8,7 +8,7 @@ import random
 from itertools import count
 
 from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import Case, Exists, F, OuterRef, QuerySet, Sum, Value, When
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, QuerySet, Sum, Value, When
 from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -102,7 +102,7 @@ def due_for_calibration(served: int, share: float) -> bool:
 def _seats(overlap: int, calibration_share: float, calibration_overlap: int) -> Greatest:
     """The seats of each task; none that is taken is ever removed."""
     calibrates = When(draw__lt=calibration_share, then=Value(max(overlap, calibration_overlap)))
-    return Greatest(Case(calibrates, default=Value(overlap)), F("taken"))
+    return Greatest(Case(calibrates, default=Value(overlap)), F("taken"), output_field=IntegerField())
 
 
 def _done_with(annotator: Membership, task: str) -> Exists:

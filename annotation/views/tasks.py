@@ -7,7 +7,8 @@ from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext_lazy as _
 
 from annotation.access import MEASURES, MemberRequest, member_required
-from annotation.models import Membership, Ranking, Role, Task
+from annotation.comparisons import aggregate
+from annotation.models import COUNTED, Membership, Ranking, Role, Task
 from annotation.progress import tasks_in_state
 
 PAGE = 50
@@ -53,7 +54,9 @@ def task(request: MemberRequest, pk: int) -> HttpResponse:
         "rankings": [
             (ranking, _shown_name(request, ranking.annotator), _in_letters(ranking, letters)) for ranking in rankings
         ],
-        "votes": [],
+        "votes": [
+            (letters[pair.i], letters[pair.j], pair) for pair in aggregate(r for r in rankings if r.purpose in COUNTED)
+        ],
     }
     return render(request, "annotation/task.html", context)
 
