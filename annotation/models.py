@@ -367,6 +367,11 @@ class Lease(models.Model):
     def expired(self) -> bool:
         return self.expires_at <= timezone.now()
 
+    @property
+    def is_pairwise(self) -> bool:
+        """Imported tasks may bring more than two answers into a project that compares two: those are ranked."""
+        return self.annotator.project.kind == Kind.PAIRWISE and len(self.display_order) == 2
+
     def candidates_as_shown(self) -> list[Candidate]:
         by_id = {candidate.pk: candidate for candidate in self.task.candidates.all()}
         return [by_id[pk] for pk in self.display_order]

@@ -60,3 +60,12 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const back = encodeURIComponent(location.pathname + location.search);
   location.assign(`${root.dataset.login}?next=${back}`);
 });
+
+// A keyboard must be able to scroll wide code and tables.
+function letKeyboardScroll(within) {
+  for (const box of within.querySelectorAll(".prose pre, .prose table")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  }
+}
+document.addEventListener("DOMContentLoaded", () => letKeyboardScroll(document));
+document.addEventListener("htmx:afterSettle", (event) => letKeyboardScroll(event.detail.elt));
