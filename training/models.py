@@ -88,7 +88,12 @@ class Run(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["slot"], condition=Q(state="running"), name="run_one_per_device")
+            models.UniqueConstraint(fields=["slot"], condition=Q(state="running"), name="run_one_per_device"),
+            models.UniqueConstraint(  # a double click must not have every prompt answered twice
+                fields=["project"],
+                condition=Q(method="generate", state__in=["queued", "running"]),
+                name="run_one_generation_per_project",
+            ),
         ]
         indexes = [
             models.Index(fields=["id"], condition=Q(state="queued"), name="run_queue"),

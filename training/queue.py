@@ -6,7 +6,8 @@ run. A worker whose claim was taken away finds a count of 0 and must stop: two w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from pydantic import ValidationError
 
-from annotation.models import Project
 from training import registry
 from training.configs import METHODS, RecipeConfig, UnknownMethod, config_for, explain, model_fields
 from training.models import Dataset, ModelVersion, Run, Worker
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+    from annotation.models import Project
 
 HEARTBEAT_SECONDS = 5
 LOST_AFTER = timedelta(seconds=60)  # without a heartbeat
@@ -59,12 +61,12 @@ def enqueue(
     name: str = "",
     cloned_from: Run | None = None,
 ) -> Run:
-    """Queue a run. Raises WrongConfig with a sentence per field.
+    """Queue a run. Raises WrongConfig with a sentence per field, or WrongState when answers are being written already.
 
     The models that the config names become parents; a name without a version is fixed to the version it stands for now.
     """
     checked, models = check(method, config)
-    with transaction.atomic():
+    with _one_generation_per_project(), transaction.atomic():
         run = Run.objects.create(
             name=name.strip() or METHODS[method].title,
             method=method,
@@ -109,6 +111,14 @@ def check(method: str, config: Mapping[str, Any]) -> tuple[RecipeConfig, dict[st
     if errors:
         raise WrongConfig(errors)
     return checked, models
+
+
+@contextmanager
+def _one_generation_per_project() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:  # the only constraint that a waiting run can break
+        raise WrongState(_("Answers for this project are being written already; stop that run first.")) from error
 
 
 # By workers
@@ -238,9 +248,12 @@ def cancel(run: Run) -> None:
 
 def resume(run: Run) -> None:
     """Queue a failed or cancelled run again; it goes on from its last good checkpoint."""
-    if not Run.objects.filter(pk=run.pk, state__in=[Run.State.FAILED, Run.State.CANCELLED]).update(
-        state=Run.State.QUEUED, worker="", attempts=0, cancel_requested=False, error="", outcome={}, ended_at=None
-    ):
+    over = Run.objects.filter(pk=run.pk, state__in=[Run.State.FAILED, Run.State.CANCELLED])
+    with _one_generation_per_project(), transaction.atomic():
+        resumed = over.update(
+            state=Run.State.QUEUED, worker="", attempts=0, cancel_requested=False, error="", outcome={}, ended_at=None
+        )
+    if not resumed:
         run.refresh_from_db()
         raise WrongState(
             _("Run %(id)s is %(state)s; only a failed or cancelled run can be resumed.")

@@ -73,6 +73,18 @@ def test_an_unknown_method_is_refused(base):
         queue.enqueue("ppoo", {"model": "tiny"})
 
 
+def test_a_project_has_one_generation_at_a_time(run, project):
+    with pytest.raises(WrongState, match="being written already"):
+        queue.enqueue("generate", {"model": "tiny"}, project=project)
+    queue.cancel(run)
+    second = queue.enqueue("generate", {"model": "tiny"}, project=project)
+    with pytest.raises(WrongState, match="being written already"):
+        queue.resume(run)
+    queue.cancel(second)
+    queue.resume(run)
+    assert run.state == "queued"
+
+
 # Claims
 
 
@@ -269,6 +281,7 @@ def test_only_failed_and_cancelled_runs_are_resumed(run):
 
 
 def test_a_clone_is_a_new_run_with_a_setting_changed(run, project):
+    queue.cancel(run)
     clone = queue.clone(run, per_prompt=2)
     assert clone.pk != run.pk
     assert (clone.cloned_from, clone.project) == (run, project)
