@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def main(folder: str) -> int:
     logging.basicConfig(
         filename=run.log_file, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    logging.captureWarnings(True)
+    warnings.simplefilter("ignore", FutureWarning)  # the libraries' talk about their next versions
     signal.signal(signal.SIGTERM, lambda *_: run.cancel_here())
     outcome = perform(run)
     run.finish(outcome)

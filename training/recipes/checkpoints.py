@@ -69,15 +69,14 @@ def load_reward_model(
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a plain model folder; it has its name only once it is complete."""
-    with folder_in_place(folder) as working:
-        model.config.pad_token_id = tokenizer.pad_token_id
-        if model.generation_config is not None:
-            model.generation_config.pad_token_id = tokenizer.pad_token_id
-        model.save_pretrained(working)
-        tokenizer.save_pretrained(working, save_jinja_files=False)
-        if strange := [path.name for path in working.rglob("*") if path.suffix not in PLAIN]:
-            raise BrokenRun(f"A model folder holds safetensors and JSON only, not {', '.join(strange)}.")
+    """Write a plain model into an empty folder: one of `folder_in_place`, that nobody takes for complete yet."""
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.can_generate():
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
+    if strange := [path.name for path in folder.rglob("*") if path.suffix not in PLAIN]:
+        raise BrokenRun(f"A model folder holds safetensors and JSON only, not {', '.join(strange)}.")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def prepare(folder: Path) -> bool:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
-    from training.recipes.checkpoints import save_model
+    from training.recipes.checkpoints import folder_in_place, save_model
 
     logging.disable_progress_bar()
     packed = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
@@ -58,7 +58,8 @@ def prepare(folder: Path) -> bool:
     plain.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    save_model(plain, tokenizer, folder)
+    with folder_in_place(folder) as working:
+        save_model(plain, tokenizer, working)
     return True
 
 
