@@ -24,7 +24,7 @@ RESULTS = ROOT / "test-results"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation",
-    event => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`))"""
+    event => console.error(`CSP: ${event.violatedDirective} on ${event.target?.outerHTML?.slice(0, 200)}`))"""
 
 # Playwright's sync API keeps an event loop in this thread, where Django would refuse to touch the database.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -44,7 +44,9 @@ class Server:
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(arguments)} failed:\n{done.stderr[-3000:]}"
+        return done
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +56,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "DEBUG")}
-    environment |= {"STORAGE": str(storage)}
+    environment |= {"STORAGE": str(storage), "HOST": "127.0.0.1", "PORT": str(port), "WEB_PROCESSES": "1"}
     server = Server(f"http://localhost:{port}", storage, environment)
     server.manage("migrate", "--verbosity=0")
     server.manage("collectstatic", "--noinput", "--verbosity=0")
     log = (storage / "server.log").open("w")
-    gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", f"--bind=127.0.0.1:{port}"]
-    gunicorn += ["--worker-class=gthread", "--threads=8", "--capture-output", "--keep-alive=5"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "--capture-output"]
     process = subprocess.Popen(gunicorn, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         _wait_for(server.url + "/login/", process, storage / "server.log")
