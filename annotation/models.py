@@ -372,6 +372,10 @@ class Lease(models.Model):
         """Imported tasks may bring more than two answers into a project that compares two: those are ranked."""
         return self.annotator.project.kind == Kind.PAIRWISE and len(self.display_order) == 2
 
+    @property
+    def kind(self) -> str:
+        return Kind.PAIRWISE if self.is_pairwise else Kind.RANKING
+
     def candidates_as_shown(self) -> list[Candidate]:
         by_id = {candidate.pk: candidate for candidate in self.task.candidates.all()}
         return [by_id[pk] for pk in self.display_order]

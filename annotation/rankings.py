@@ -193,7 +193,7 @@ def _store(lease: Lease, answer: Answer, key: str, *, purpose: str, supersedes: 
         annotator=lease.annotator,
         lease=lease,
         key=key,
-        kind=lease.annotator.project.kind,
+        kind=lease.kind,
         purpose=purpose,
         made_by=lease.annotator.made_by,
         display_order=lease.display_order,

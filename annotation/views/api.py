@@ -53,7 +53,7 @@ def next_task(request: Request, slug: str) -> Response:
     return Response(
         {
             "lease": lease.public_id,
-            "kind": lease.annotator.project.kind,
+            "kind": lease.kind,
             "prompt": lease.task.prompt.messages,
             "candidates": [{"position": n, "text": answer.text, "cut": answer.cut} for n, answer in shown],
             "expires_at": lease.expires_at,
@@ -213,7 +213,7 @@ def _read_answer(request: Request, lease: Lease) -> tuple[str, Answer]:
     if len({*map(str, given)}) != 1 or not isinstance(given[0], str):
         reason = _("send one: a header Idempotency-Key with a new random UUID for each judgement")
         raise WrongAnswer({"idempotency_key": reason})
-    return given[0], Answer.from_positions(data, lease.display_order, lease.annotator.project.kind)
+    return given[0], Answer.from_positions(data, lease.display_order, lease.kind)
 
 
 def _stored(ranking: Ranking) -> Response:
