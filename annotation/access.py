@@ -5,7 +5,8 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Membership, Project, Role
@@ -49,13 +50,13 @@ def project_for(user: Any, slug: str, *roles: str) -> Project:
     return membership_for(user, slug, *roles).project
 
 
-def member_required(*roles: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+def member_required(*roles: str) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Let in who has one of these roles in project SLUG; sets `request.membership`. The view gets no `slug`."""
 
-    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         @login_required
-        def wrapped(request: MemberRequest, slug: str, **kwargs: Any) -> HttpResponse:
+        def wrapped(request: MemberRequest, slug: str, **kwargs: Any) -> HttpResponseBase:
             request.membership = membership_for(request.user, slug, *roles)
             return view(request, **kwargs)
 

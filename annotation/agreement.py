@@ -326,13 +326,15 @@ def kendall_w(ranks: Sequence[Sequence[float]]) -> float | None:
     return 12 * spread / greatest if greatest else None
 
 
-def agreement_by_annotator(shared: VerdictPairs, annotators: list[str]) -> dict[str, tuple[float, int]]:
-    """Of each person's verdicts beside another's on the same unit: the share that agree, and how many there are."""
+def agreement_by_annotator(shared: VerdictPairs, annotators: list[str]) -> dict[str, tuple[float, Interval, int]]:
+    """Of each person's verdicts beside another's on the same unit: the share that agree, its interval, their number."""
     who = np.concatenate([shared.a, shared.b])
-    agree = np.tile(shared.by_a == shared.by_b, 2)
-    total = np.bincount(who, minlength=len(annotators))
-    equal = np.bincount(who, weights=agree, minlength=len(annotators))
-    return {name: (float(equal[n] / total[n]), int(total[n])) for n, name in enumerate(annotators) if total[n]}
+    order = np.argsort(who, kind="stable")
+    agree = np.tile(shared.by_a == shared.by_b, 2).astype(np.float64)[order]
+    task = np.tile(shared.task, 2)[order]
+    ends = np.bincount(who, minlength=len(annotators)).cumsum()
+    rows = zip(annotators, np.split(agree, ends[:-1]), np.split(task, ends[:-1]), strict=True) if len(who) else ()
+    return {name: (float(a.mean()), _clustered_wilson(a, t), len(a)) for name, a, t in rows if len(a)}
 
 
 def _ranks(tiers: Tiers) -> list[float]:

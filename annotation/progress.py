@@ -14,7 +14,7 @@ from annotation.models import Lease, Membership, Project, Ranking, Role, Task, T
 
 
 def tasks_in_state(project: Project, state: str) -> TaskQuerySet:
-    """waiting: answers are missing; open: judgements are missing; finished: nothing is; anything else: all tasks."""
+    """waiting for answers; open: judgements are missing; finished; several people judged it; else all tasks."""
     tasks = Task.objects.filter(project=project)
     if state == "waiting":
         return tasks.filter(ready=False)
@@ -22,6 +22,8 @@ def tasks_in_state(project: Project, state: str) -> TaskQuerySet:
         return tasks.filter(ready=True, judged__lt=F("overlap"))
     if state == "finished":
         return tasks.finished()
+    if state == "several":
+        return tasks.filter(judged__gt=1)
     return tasks
 
 

@@ -54,6 +54,7 @@ class AnnotatorQuality:
     all_bad: int = 0
     median_seconds: float | None = None
     agreement: float | None = None  # of their verdicts beside another's on the same pair, the share that agree
+    interval: list[float] | None = None  # of the agreement, 95 %
     shared_verdicts: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def _annotators(project: Project, names: dict[int, str], table: agreement.Verdic
     rows = []
     for row in totals:
         name = names[row["annotator"]]
-        share, shared = shares.get(name, (None, 0))
+        share, interval, shared = shares.get(name, (None, None, 0))
         times = seconds.get(row["annotator"])
         rows.append(
             AnnotatorQuality(
@@ -196,6 +197,7 @@ def _annotators(project: Project, names: dict[int, str], table: agreement.Verdic
                 all_bad=row["all_bad"],
                 median_seconds=median(times) if times else None,
                 agreement=share,
+                interval=interval,
                 shared_verdicts=shared,
             )
         )

@@ -1,7 +1,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from annotation.views import accounts, annotate, guideline, people, projects, settings, tasks, tokens, upload
+from annotation.views import accounts, annotate, guideline, people, projects, quality, settings, tasks, tokens, upload
 
 urlpatterns = [
     path("", accounts.home, name="home"),
@@ -23,6 +23,8 @@ urlpatterns = [
     path("p/<slug:slug>/tasks/", tasks.tasks, name="tasks"),
     path("p/<slug:slug>/tasks/<int:pk>/", tasks.task, name="task"),
     path("p/<slug:slug>/data/upload/", upload.upload, name="upload"),
+    path("p/<slug:slug>/quality/", quality.quality, name="quality"),
+    path("p/<slug:slug>/quality/overlap/", quality.quality_overlap, name="quality_overlap"),
     path("p/<slug:slug>/people/", people.people, name="people"),
     path("p/<slug:slug>/people/invite/", people.people_invite, name="people_invite"),
     path("p/<slug:slug>/people/links/<int:pk>/take-back/", people.people_take_back, name="people_take_back"),

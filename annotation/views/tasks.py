@@ -8,16 +8,21 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.access import MEASURES, MemberRequest, member_required
 from annotation.comparisons import aggregate
-from annotation.models import COUNTED, Membership, Ranking, Role, Task
+from annotation.models import COUNTED, Membership, Project, Prompt, Ranking, Role, Task
 from annotation.progress import tasks_in_state
 
 PAGE = 50
-STATES = {"waiting": _("Waiting for answers"), "open": _("Open"), "finished": _("Finished")}
+STATES = {
+    "waiting": _("Waiting for answers"),
+    "open": _("Open"),
+    "finished": _("Finished"),
+    "several": _("Judged by several"),
+}
 
 
 @member_required(*MEASURES)
 def tasks(request: MemberRequest) -> HttpResponse:
-    """Filters: ?state=, and ?annotator= (repeated: tasks that each of them judged)."""
+    """Filters: ?state=, ?tag=, and ?annotator= (repeated: tasks that each of them judged)."""
     project = request.membership.project
     state = request.GET.get("state", "")
     state = state if state in STATES else ""
@@ -26,6 +31,8 @@ def tasks(request: MemberRequest) -> HttpResponse:
     found = tasks_in_state(project, state)
     for annotator in annotators:
         found = found.filter(Exists(Ranking.objects.counted().filter(task=OuterRef("pk"), annotator=annotator)))
+    if tag := request.GET.get("tag", ""):
+        found = found.filter(prompt__in=_with_tag(project, tag))
     found = found.select_related("prompt").annotate(answers=Count("candidates")).order_by("position", "pk")
     context = {
         "project": project,
@@ -33,7 +40,7 @@ def tasks(request: MemberRequest) -> HttpResponse:
         "states": STATES.items(),
         "state": state,
         "annotators": [_shown_name(request, annotator) for annotator in annotators],
-        "annotator_ids": [annotator.pk for annotator in annotators],
+        "tag": tag,
     }
     return render(request, "annotation/tasks.html", context)
 
@@ -64,6 +71,12 @@ def task(request: MemberRequest, pk: int) -> HttpResponse:
 def _shown_name(request: MemberRequest, annotator: Membership) -> str:
     """Managers know their people; engineers see pseudonyms, as exports do."""
     return annotator.name if request.membership.role == Role.MANAGER else annotator.pseudonym
+
+
+def _with_tag(project: Project, tag: str) -> list[int]:
+    """SQLite cannot look into JSON lists, so the tags are read here."""
+    tagged = Prompt.objects.filter(project=project).exclude(tags=[]).values_list("pk", "tags")
+    return [pk for pk, tags in tagged.iterator(chunk_size=5000) if tag in tags]
 
 
 def _in_letters(ranking: Ranking, letters: dict[int, str]) -> str:
