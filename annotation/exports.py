@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Max, Prefetch
 
 from annotation.comparisons import Comparison, aggregate, ordered_pairs
 from annotation.models import Candidate, Message, Project, Prompt, Ranking, Task
@@ -107,6 +107,19 @@ def prompt_only_rows(project: Project) -> Iterator[Row]:
         }
 
 
+def waiting_rows(project: Project) -> Iterator[Row]:
+    """Every task that waits for answers, in the order of the queue, with the answers that it has."""
+    waiting = Task.objects.filter(project=project, ready=False).order_by("position", "pk").select_related("prompt")
+    for task in waiting.prefetch_related("candidates").iterator(chunk_size=CHUNK):
+        yield {
+            "task_id": task.pk,
+            "prompt_id": task.prompt_id,
+            "prompt": task.prompt.messages,
+            "language": task.prompt.language,
+            "existing": [candidate.text for candidate in task.candidates.all()],
+        }
+
+
 def ranking_rows(project: Project) -> Iterator[Row]:
     """Every counted judgement as `import_rankings` takes it in."""
     for task in judged_tasks(project):
@@ -130,18 +143,15 @@ def ranking_rows(project: Project) -> Iterator[Row]:
 
 
 def task_rows(project: Project) -> Iterator[Row]:
-    """What a snapshot freezes: a row per judged task; nested values are JSON texts, as Parquet holds them."""
+    """What a snapshot freezes: a row per judged task with its candidates, current rankings and comparisons."""
     for task in judged_tasks(project):
         yield {
             "task_id": task.pk,
-            "prompt": _json(task.prompt.messages),
+            "prompt": task.prompt.messages,
             "split": task.prompt.split,
-            "language": task.prompt.language,
-            "tags": _json(task.prompt.tags),
-            "candidates": _json(
-                {"id": each.pk, "text": each.text, "model": each.model_name} for each in task.candidates
-            ),
-            "rankings": _json(
+            "tags": task.prompt.tags,
+            "candidates": [{"id": each.pk, "text": each.text, "model": each.model_name} for each in task.candidates],
+            "rankings": [
                 {
                     "id": ranking.pk,
                     "annotator": ranking.annotator.pseudonym,
@@ -152,9 +162,15 @@ def task_rows(project: Project) -> Iterator[Row]:
                     "strength": ranking.strength,
                 }
                 for ranking in task.rankings
-            ),
-            "comparisons": _json(_plain(pair) for pair in aggregate(task.rankings)),
+            ],
+            "comparisons": [_plain(pair) for pair in aggregate(task.rankings)],
         }
+
+
+def last_change(project: Project) -> datetime | None:
+    """When the newest judgement was made; None where there is none."""
+    newest: datetime | None = Ranking.objects.filter(task__project=project).aggregate(at=Max("created_at"))["at"]
+    return newest
 
 
 TYPES: dict[str, Callable[[Project], Iterator[Row]]] = {
@@ -210,7 +226,3 @@ def _plain(pair: Comparison) -> Row:
     row = asdict(pair)
     del row["rankings"]  # they stand beside it, with their tiers
     return row
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value if isinstance(value, list) else list(value), ensure_ascii=False)
