@@ -2,4 +2,4 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class Admin(AdminConfig):
-    default_site = "training.admin.EngineerSite"
+    default_site = "training.engineer_site.EngineerSite"
