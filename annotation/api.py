@@ -41,7 +41,7 @@ class TokenAuthentication(BaseAuthentication):
         return "Token"  # makes it a 401, not a 403
 
 
-class TokenScheme(OpenApiAuthenticationExtension):
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "annotation.api.TokenAuthentication"
     name = "token"
 

@@ -1,5 +1,7 @@
 """The shapes of the API, for its schema. What a ranking must hold is checked by `Answer.from_positions` alone."""
 
+from typing import Any
+
 from rest_framework import serializers
 from rest_framework.fields import (
     BooleanField,
@@ -16,21 +18,23 @@ from rest_framework.fields import (
 
 from annotation.models import Kind, Lease
 
+Shape = serializers.Serializer[Any]
+
 POSITION = "display position, 1 for the first answer shown"
 
 
-class Message(serializers.Serializer):
+class Message(Shape):
     role = ChoiceField(["system", "user", "assistant"])
     content = CharField()
 
 
-class ShownCandidate(serializers.Serializer):
+class ShownCandidate(Shape):
     position = IntegerField(min_value=1, max_value=9, help_text=POSITION)
     text = CharField()
     cut = BooleanField(help_text="it ended at the length limit")
 
 
-class NextTask(serializers.Serializer):
+class NextTask(Shape):
     lease = UUIDField()
     kind = ChoiceField(Kind.choices)
     prompt = Message(many=True)
@@ -40,21 +44,21 @@ class NextTask(serializers.Serializer):
     draft_counter = IntegerField(min_value=0)
 
 
-class RenewedLease(serializers.Serializer):
+class RenewedLease(Shape):
     expires_at = DateTimeField()
 
 
-class Draft(serializers.Serializer):
+class Draft(Shape):
     """Any further fields are the draft: kept as they are, returned with the lease."""
 
     counter = IntegerField(min_value=1, max_value=2**31 - 1, help_text="grows with every draft; lower ones are ignored")
 
 
-class SkipBody(serializers.Serializer):
+class SkipBody(Shape):
     reason = ChoiceField(Lease.SkipReason.choices)
 
 
-class RankingBody(serializers.Serializer):
+class RankingBody(Shape):
     tiers = ListField(
         child=ListField(child=IntegerField(min_value=1, max_value=9, help_text=POSITION)),
         allow_null=True,
@@ -79,11 +83,11 @@ class RankingBody(serializers.Serializer):
     idempotency_key = CharField(max_length=80, required=False, help_text="instead of the header Idempotency-Key")
 
 
-class StoredRanking(serializers.Serializer):
+class StoredRanking(Shape):
     ranking = UUIDField()
 
 
-class OwnRanking(serializers.Serializer):
+class OwnRanking(Shape):
     ranking = UUIDField()
     lease = UUIDField()
     tiers = ListField(child=ListField(child=IntegerField()), allow_null=True)
@@ -95,12 +99,12 @@ class OwnRanking(serializers.Serializer):
     created_at = DateTimeField()
 
 
-class History(serializers.Serializer):
+class History(Shape):
     rankings = OwnRanking(many=True, help_text="latest first, each in its last form")
     next = UUIDField(allow_null=True, help_text="pass it as `before` to read on")
 
 
-class PromptsBody(serializers.Serializer):
+class PromptsBody(Shape):
     prompts = ListField(
         child=DictField(),
         help_text='rows as in a prompts file: {"prompt": text or messages, "language", "tags", "batch", "metadata", '
@@ -109,7 +113,7 @@ class PromptsBody(serializers.Serializer):
     skip_bad = BooleanField(required=False, help_text="store the good rows and report each bad one")
 
 
-class PromptsReport(serializers.Serializer):
+class PromptsReport(Shape):
     prompts = IntegerField()
     tasks = IntegerField()
     candidates = IntegerField()
@@ -117,6 +121,6 @@ class PromptsReport(serializers.Serializer):
     bad = ListField(child=CharField())
 
 
-class Problem(serializers.Serializer):
+class Problem(Shape):
     detail = CharField(help_text="a sentence for the person who reads it")
-    errors = DictField(child=CharField(), required=False, help_text="a reason per field")
+    errors = DictField(child=CharField(), required=False, help_text="a reason per field")  # type: ignore[assignment]

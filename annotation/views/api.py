@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, cast
 from uuid import UUID
 
-from django.http import HttpResponseBase
+from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.decorators import api_view, permission_classes
@@ -16,12 +18,14 @@ from rest_framework.response import Response
 
 from annotation import api_schema as schema
 from annotation import assignment, rankings
-from annotation.access import ANNOTATES, membership_for, project_for
-from annotation.api import MayAnnotate, MayWrite
+from annotation.access import ANNOTATES, MEASURES, membership_for, project_for
+from annotation.api import MayAnnotate, MayRead, MayWrite
 from annotation.api_body import read_body
+from annotation.exports import TYPES, export_rows
 from annotation.imports import import_prompts
 from annotation.models import Lease, Purpose, Ranking, Role
 from annotation.own_work import judged_by
+from annotation.quality import project_agreement
 from annotation.rankings import Answer, WrongAnswer
 
 RANKING_FIELDS = schema.RankingBody().fields
@@ -183,7 +187,43 @@ def prompts(request: Request, slug: str) -> Response:
     if not isinstance(skip_bad, bool):
         raise WrongAnswer({"skip_bad": _("must be true or false")})
     report = import_prompts(project, rows, skip_bad=skip_bad).as_dict()
-    return Response({name: report[name] for name in schema.PromptsReport().fields}, status=201)
+    return Response({name: report[name] for name in map(str, schema.PromptsReport().fields)}, status=201)
+
+
+@extend_schema(
+    operation_id="agreement",
+    summary="How far people agree, as `manage.py agreement --json` has it",
+    description="Managers see names, engineers pseudonyms. What cannot be computed is null and explained.",
+    responses=ERRORS | {200: OpenApiTypes.OBJECT},
+)
+@api_view(["GET"])
+@permission_classes([MayRead])
+def agreement(request: Request, slug: str) -> Response:
+    membership = membership_for(request.user, slug, *MEASURES)
+    return Response(project_agreement(membership.project, pseudonyms=membership.role != Role.MANAGER))
+
+
+@extend_schema(
+    operation_id="export",
+    summary="Judgements as JSON lines, in TRL's formats",
+    parameters=[
+        OpenApiParameter("type", str, enum=list(TYPES), required=True),
+        OpenApiParameter("ties", bool, description="preference: tied pairs too, with a target of 0.5"),
+        OpenApiParameter("votes", bool, description="preference: a line per vote, not one per pair"),
+    ],
+    responses=ERRORS | {(200, "application/jsonl"): OpenApiTypes.STR, 422: schema.Problem},
+)
+@api_view(["GET"])
+@permission_classes([MayRead])
+def export(request: Request, slug: str) -> HttpResponseBase:
+    project = project_for(request.user, slug, *MEASURES)
+    kind = request.query_params.get("type", "")
+    if kind not in TYPES:
+        raise WrongAnswer({"type": _("must be one of: %(names)s") % {"names": ", ".join(TYPES)}})
+    flags = {name: request.query_params.get(name, "") in ("1", "true") for name in ("ties", "votes")}
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in export_rows(project, kind, **flags))
+    name = f'attachment; filename="{project.slug}-{kind}.jsonl"'
+    return StreamingHttpResponse(lines, content_type="application/jsonl", headers={"Content-Disposition": name})
 
 
 class Schema(SpectacularAPIView):
@@ -196,10 +236,10 @@ class Docs(SpectacularSwaggerSplitView):
     url_name = "api_schema"
 
     @extend_schema(exclude=True)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().get(request, *args, **kwargs)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
         response.csp_update = {"img-src": "'self' data:"}  # Swagger's icons
-        return response
+        return cast(Response, response)
 
 
 def _own_lease(request: Request, lease_id: UUID) -> Lease:

@@ -2,6 +2,7 @@
 
 from django import forms
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -26,6 +27,7 @@ class TokenForm(forms.Form):
 @never_cache
 @login_required
 def tokens(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)
     form, secret = TokenForm(request.POST or None), ""
     if form.is_valid():
         _token, secret = ApiToken.make(request.user, **form.cleaned_data)

@@ -309,6 +309,36 @@ def test_one_bad_prompt_stores_none(manager, project, prompts):
     assert not Prompt.objects.exists()
 
 
+def test_agreement_shows_managers_names_and_engineers_pseudonyms(
+    manager, engineer, annotator, other_annotator, make_task
+):
+    make_task(overlap=2)
+    for membership in (annotator, other_annotator):
+        rank(client_of(membership), post(client_of(membership), "projects/kitchen/next/").json()["lease"])
+    read = [client_of(m).get("/api/v1/projects/kitchen/agreement/") for m in (manager, engineer, annotator)]
+
+    assert [answer.status_code for answer in read] == [200, 200, 404]
+    assert "ada|ben" in read[0].json()["pairwise"]["cohen_kappa"]
+    assert "ada" not in read[1].content.decode()
+
+
+def test_an_export_streams_a_line_per_pair(client, lease, engineer):
+    rank(client, lease.public_id)
+    reader = client_of(engineer)
+
+    export = reader.get("/api/v1/projects/kitchen/export/", {"type": "preference"})
+
+    assert export.streaming
+    rows = [json.loads(line) for line in b"".join(export.streaming_content).splitlines()]
+    assert len(rows) == 5  # of six pairs one is tied
+    assert rows[0]["chosen"][0]["role"] == "assistant"
+    tied = b"".join(reader.get("/api/v1/projects/kitchen/export/?type=preference&ties=1").streaming_content)
+    assert len(tied.splitlines()) == 6
+    refused = reader.get("/api/v1/projects/kitchen/export/", {"type": "everything"})
+    assert (refused.status_code, "preference" in refused.json()["errors"]["type"]) == (422, True)
+    assert client.get("/api/v1/projects/kitchen/export/?type=preference").status_code == 404
+
+
 def test_ids_are_random_and_answers_are_positions(client, make_task):
     make_task("Second?")
     given = post(client, "projects/kitchen/next/").json()
