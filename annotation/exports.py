@@ -15,6 +15,7 @@ from django.db.models import Max, Prefetch
 
 from annotation.comparisons import Comparison, aggregate, ordered_pairs
 from annotation.models import Candidate, Message, Project, Prompt, Ranking, Task
+from annotation.progress import Progress
 
 CHUNK = 500  # tasks fetched together with their candidates and rankings
 
@@ -191,6 +192,13 @@ class JudgedTask:
     prompt: Prompt
     candidates: list[Candidate]
     rankings: list[Ranking]
+
+
+def counts(project: Project) -> dict[str, int]:
+    """How much there is: prompts, answers, judgements, and the tasks by their state."""
+    prompts = Prompt.objects.filter(project=project).count()
+    answers = Candidate.objects.filter(task__project=project).count()
+    return {**Progress(project).tasks, "prompts": prompts, "answers": answers}
 
 
 def judged_tasks(project: Project) -> Iterator[JudgedTask]:
