@@ -3,6 +3,7 @@
 set -eu
 
 installed() {
+    [ -z "${CHROMIUM:-}" ] || return 0
     for name in chromium chromium-browser google-chrome google-chrome-stable; do
         command -v "$name" >/dev/null && return 0
     done
