@@ -1,11 +1,13 @@
 """Markdown to HTML. Model output is hostile text: no HTML of its own, no images, nothing active gets through."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 
 import nh3
+from django.utils.formats import number_format
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import ngettext
 from markdown_it import MarkdownIt
@@ -36,22 +38,31 @@ def render_markdown(text: str, *, first_heading: int = 4) -> SafeString:
     if len(text) > LONGEST or sum(text.count(mark) for mark in "*_[]`<>!~") > MOST_MARKS:
         return mark_safe(f'<pre dir="auto">{escape(text)}</pre>')
     tokens = _markdown.parse(text)
+    depth = 0
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, first_heading - 1 + int(token.tag[1]))}"
-        if token.nesting == 1 and token.tag in BLOCKS:
-            token.attrSet("dir", "auto")  # each block finds its own direction
+        if token.nesting == 1 and token.tag in BLOCKS and not depth:
+            token.attrSet("dir", "auto")  # each block finds its own direction; a list has one, on its bullets' side
+        depth += token.nesting if token.tag in ("ul", "ol", "blockquote") else 0
     html = _markdown.renderer.render(tokens, _markdown.options, {})
     return mark_safe(_allow_only_safe(html))
+
+
+def direction_of(text: str) -> str:
+    """That of the first letter which has one, as dir="auto" does."""
+    kinds = (unicodedata.bidirectional(character) for character in text)
+    return "rtl" if next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") in ("R", "AL") else "ltr"
 
 
 def length_of(text: str) -> str:
     """How long a text is, in the unit that its script is counted in: "142 words", "86 characters"."""
     characters = len(CJK.findall(text))
     words = len(WORD.findall(CJK.sub(" ", text)))
+    n = number_format(max(characters, words), force_grouping=True)
     if characters > words:
-        return ngettext("%(n)s character", "%(n)s characters", characters) % {"n": characters}
-    return ngettext("%(n)s word", "%(n)s words", words) % {"n": words}
+        return ngettext("%(n)s character", "%(n)s characters", characters) % {"n": n}
+    return ngettext("%(n)s word", "%(n)s words", words) % {"n": n}
 
 
 def _allow_only_safe(html: str) -> str:

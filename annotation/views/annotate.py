@@ -26,7 +26,7 @@ from annotation.models import Lease, Membership, Ranking, Role, Task
 from annotation.own_work import Judgement, done_today, judged_by, letter, why_idle
 from annotation.rankings import AlreadyAmended, KeyReused, WrongAnswer, last_ranking, save_draft, submit_ranking
 from annotation.rankings import amend as amend_ranking
-from annotation.rendering import length_of, render_markdown
+from annotation.rendering import direction_of, length_of, render_markdown
 
 PAGE = "annotation/annotate.html"
 HISTORY_PAGE = 25
@@ -198,6 +198,7 @@ def _show_ballot(
         "project": project,
         "prompt": lease.task.prompt,
         "question": render_markdown(lease.task.prompt.last_user_turn),
+        "direction": direction_of(lease.task.prompt.last_user_turn),
         "cards": [
             Card(
                 position=position,

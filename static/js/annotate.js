@@ -19,6 +19,7 @@ class Ballot {
     this.dirty = false;
     this.lost = false;
 
+    if (matchMedia("(max-width: 56.25rem)").matches) section.querySelector("#guideline")?.removeAttribute("open");
     this.restoreFromBrowser();
     this.form.addEventListener("change", () => this.changed());
     this.form.elements.comment.addEventListener("input", () => this.changed());
@@ -303,7 +304,6 @@ class Ballot {
     link.hidden = !address;
     link.href = address;
     link.textContent = label;
-    if (text) box.scrollIntoView({ block: "nearest" });
   }
 }
 

@@ -42,7 +42,7 @@ class Chart {
       ...this.size(),
       legend: { show: false },
       scales: { x: { time: false } },
-      axes: [{ ...axis, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] }, { ...axis, size: 56 }],
+      axes: [{ ...axis, size: 34, gap: 2, label: this.element.dataset.x, labelSize: 16, labelFont: axis.font, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] }, { ...axis, size: 46 }],
       series: [{}, ...this.metrics.map((metric, number) => ({
         stroke: () => ink(`--series-${number + 1}`),
         width: 2,
@@ -57,8 +57,7 @@ class Chart {
 
   tell(plot) {
     const { idx } = plot.cursor;
-    this.readout.textContent = idx == null ? "\u00a0"
-      : [`${plot.data[0][idx]}:`, ...this.metrics.map((metric, number) => `${metric} ${short(plot.data[number + 1][idx])}`)].join("  ");
+    this.readout.textContent = idx == null ? "" : [`${plot.data[0][idx]}:`, ...this.metrics.map((metric, number) => `${metric} ${short(plot.data[number + 1][idx])}`)].join("  ");
   }
 
   redraw() {

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from annotation.rendering import length_of, render_markdown
+from annotation.rendering import direction_of, length_of, render_markdown
 
 
 def test_markdown_becomes_html():
@@ -88,7 +88,13 @@ def test_links_open_beside_and_tell_nothing():
 def test_each_block_finds_its_own_direction():
     html = render_markdown("Hello\n\nמה שלומך\n\n- مرحبا")
 
-    assert html.count('<p dir="auto">') == 2 and '<li dir="auto">' in html
+    assert html.count('<p dir="auto">') == 2
+    assert '<ul dir="auto">\n<li>' in html  # one direction for the list and its bullets
+
+
+def test_direction_is_that_of_the_first_letter():
+    assert direction_of("42 % مرحبا hello") == "rtl"
+    assert direction_of("hello مرحبا") == direction_of("42") == "ltr"
 
 
 def test_headings_fit_below_those_of_the_page():
@@ -128,4 +134,5 @@ def test_length_is_told_in_the_unit_of_the_script():
     assert length_of("Eggs keep five weeks.") == "4 words"
     assert length_of("鸡蛋可以保存五周。") == "8 characters"
     assert length_of("one") == "1 word"
+    assert length_of("egg " * 1488) == "1,488 words"
     assert length_of("") == "0 words"

@@ -352,8 +352,9 @@ def test_dark_and_narrow(new_page, log_in, check_page, annotator, make_prompt, m
     phone = new_page(width=320, height=640, has_touch=True)
     open_page(phone, log_in)
     check_page(phone, "narrow-fresh")
-    phone.locator(".candidate").nth(0).locator(".ranks label").nth(1).tap()
-    phone.locator(".candidate").nth(1).locator(".ranks label").nth(0).tap()
+    phone.locator(".candidate").nth(0).locator(".ranks label").nth(3).tap()  # the draft said 2
+    phone.locator(".candidate").nth(1).locator(".ranks label").nth(0).tap()  # and here 1: taken back
+    phone.locator(".candidate").nth(1).locator(".ranks label").nth(1).tap()
     check_page(phone, "narrow-window", full_page=False)
     assert phone.evaluate("document.documentElement.scrollWidth") == 320
     small = phone.evaluate(
