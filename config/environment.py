@@ -84,6 +84,8 @@ def read_database(name: str, default: str) -> dict[str, Any]:
         }
     elif config["ENGINE"] == "django.db.backends.postgresql":
         config["CONN_HEALTH_CHECKS"] = True
+        # As long as SQLite waits: who waits longer for a row is told to send again, instead of holding a thread.
+        config["OPTIONS"] = {"options": "-c lock_timeout=30s"} | config.get("OPTIONS", {})
     else:
         raise ImproperlyConfigured(f"{name} is no database address that begins with sqlite:// or postgres://.")
     config["CONN_MAX_AGE"] = 600
