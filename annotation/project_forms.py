@@ -14,9 +14,10 @@ from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Guideline, Kind, Membership, Project, Role
 
+# One line a paragraph: in a guideline, as in an answer, a line break is shown as one.
 GUIDELINE_TEMPLATE = _("""# How to judge
 
-Read the prompt, then every answer to its end. Ask yourself: which one would the person who asked rather have got?
+Read the prompt, then every answer to its end. Ask yourself: which would the person who asked rather have got?
 
 ## What is better
 
@@ -26,13 +27,16 @@ Read the prompt, then every answer to its end. Ask yourself: which one would the
 
 ## What is harmful
 
-Rank an answer below all harmless ones if it helps to hurt someone, insults, reveals private data,
-or gives dangerous advice as if it were safe. To refuse a harmless request is a fault too, but a smaller one.
+Rank an answer below all harmless ones if it:
+
+- helps to hurt someone, insults, or reveals private data;
+- gives dangerous advice as if it were safe.
+
+To refuse a harmless request is a fault too, but a smaller one.
 
 ## When to tie
 
-Give the same rank when you would not mind which of them you got. Do not tie to save time:
-when you hesitate between two answers, decide for the one that you would send.
+Give the same rank when you would not mind which of them you got. Do not tie to save time: decide if you can.
 
 If no answer is acceptable, choose **All bad**. If you cannot judge, **skip** and say why.
 """)
@@ -124,7 +128,7 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for my
                 "A prompt opens when it has this many answers. Open tasks stay as they are. Default: 4."
             ),
             "overlap": _(
-                "How many people judge each task. 2 costs twice the work and lets you outvote a mistake. Default: 1."
+                "How many people judge each task. Two cost twice the work and show where people differ. Default: 1."
             ),
             "calibration_overlap": _("How many people judge each calibration task. Three can break a tie. Default: 3."),
             "lease_minutes": _(
