@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.humanize.templatetags.humanize import intcomma
+from django.contrib.humanize.templatetags.humanize import intcomma, ordinal
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
@@ -30,7 +31,14 @@ from training.forms import LaunchForm
 from training.launch_page import TRAINS, about, button, methods, obstacles
 from training.launches import training_pairs
 from training.models import Dataset, ModelVersion, Run
-from training.results import dataset_figures, figures, model_standing, verdict
+from training.results import (
+    dataset_figures,
+    figures,
+    model_standing,
+    steps_after,
+    verdict_of_run,
+    verdicts_on,
+)
 from training.run_page import SAMPLING, samples, settings_of, title_of
 from training.rundir import RunFolder
 from training.standing import badge, duration, progress, spell, standing
@@ -78,11 +86,30 @@ class EngineerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for 
         return TemplateResponse(request, f"admin/training/{template}", shown)
 
 
+def moment(time: datetime | None) -> str:
+    return _unbroken(date(timezone.localtime(time), _("j M Y, H:i"))) if time else ""
+
+
+def _unbroken(text: str) -> str:
+    return format_html('<span class="nowrap">{}</span>', text)
+
+
+class MethodFilter(admin.SimpleListFilter):
+    title = gettext_lazy("method")
+    parameter_name = "method"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(method, title_of(method)) for method in METHODS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        return queryset.filter(method=self.value()) if self.value() else queryset
+
+
 @admin.register(Run)
 class RunAdmin(EngineerAdmin):
     section = gettext_lazy("Runs")
     list_display = ["title", "state_now", "progress", "method_title", "project", "started", "took"]
-    list_filter = ["state", "method"]
+    list_filter = ["state", MethodFilter]
     list_select_related = ["project"]
     search_fields = ["name"]
     ordering = ["-pk"]
@@ -126,7 +153,7 @@ class RunAdmin(EngineerAdmin):
     def progress(self, run: Run) -> str:
         if run.state == Run.State.QUEUED:
             place = run.before + 1  # type: ignore[attr-defined]
-            return _("next in the queue") if place == 1 else _("%(n)s. in the queue") % {"n": place}
+            return _("next in the queue") if place == 1 else _("%(nth)s in the queue") % {"nth": ordinal(place)}
         return "" if run.state == Run.State.SUCCEEDED else progress(run)
 
     @admin.display(description=gettext_lazy("Method"), ordering="method")
@@ -135,11 +162,11 @@ class RunAdmin(EngineerAdmin):
 
     @admin.display(description=gettext_lazy("Started"), ordering="started_at")
     def started(self, run: Run) -> str:
-        return date(timezone.localtime(run.started_at), "SHORT_DATETIME_FORMAT") if run.started_at else ""
+        return moment(run.started_at)
 
     @admin.display(description=gettext_lazy("Took"))
     def took(self, run: Run) -> str:
-        return spell(duration(run, timezone.now())) if run.started_at else ""
+        return _unbroken(spell(duration(run, timezone.now()))) if run.started_at else ""
 
     # One run
 
@@ -171,6 +198,8 @@ class RunAdmin(EngineerAdmin):
             "settings": settings,
             "settings_changed": sum(setting.changed for setting in settings),
             "results": figures(run),
+            "verdict": verdict_of_run(run),
+            "next_steps": steps_after(run.model) if hasattr(run, "model") else [],
             "children": visible_runs(request.user).filter(parents=run.model) if hasattr(run, "model") else [],
             "changed": request.GET.get("shown", shown) != shown,
         }
@@ -220,6 +249,7 @@ class RunAdmin(EngineerAdmin):
             source=source,
             wanted=request.GET.dict(),
         )
+        assert request.user.is_authenticated
         if form.is_valid() and (run := form.launch(by=request.user)):
             return redirect("admin:training_run_change", run.pk)
         pairs = {dataset.pk: training_pairs(dataset) for dataset in form.datasets}
@@ -271,12 +301,12 @@ class ModelVersionAdmin(EngineerAdmin):
 
     @admin.display(description=gettext_lazy("Newest evaluation"))
     def evaluation(self, model: ModelVersion) -> str:
-        newest = max(model.evaluations.all(), key=lambda evaluation: evaluation.pk, default=None)
-        return verdict(newest).sentence if newest else ""
+        found = verdicts_on(model)
+        return format_html('<span class="badge {}">{}</span> {}', *found[0].badge, found[0].sentence) if found else ""
 
     @admin.display(description=gettext_lazy("Since"), ordering="created_at")
     def created(self, model: ModelVersion) -> str:
-        return date(timezone.localtime(model.created_at), "SHORT_DATETIME_FORMAT")
+        return moment(model.created_at)
 
     def change_view(self, request: HttpRequest, pk: int) -> HttpResponse:  # type: ignore[override]
         model = get_object_or_404(self.get_queryset(request), pk=pk)
@@ -286,7 +316,8 @@ class ModelVersionAdmin(EngineerAdmin):
             "modelversion/page.html",
             model=model,
             standing=model_standing(model),
-            verdicts=[verdict(evaluation) for evaluation in model.evaluations.all()],
+            verdicts=verdicts_on(model),
+            next_steps=steps_after(model),
             parents=models.filter(children=model.run) if model.run else [],
             datasets=visible_datasets(request.user).filter(runs=model.run) if model.run else [],
             children=runs.filter(parents=model).select_related("model").order_by("-pk"),
@@ -324,7 +355,7 @@ class DatasetAdmin(EngineerAdmin):
 
     @admin.display(description=gettext_lazy("Frozen"), ordering="created_at")
     def created(self, dataset: Dataset) -> str:
-        return date(timezone.localtime(dataset.created_at), "SHORT_DATETIME_FORMAT")
+        return moment(dataset.created_at)
 
     def change_view(self, request: HttpRequest, pk: int) -> HttpResponse:  # type: ignore[override]
         dataset = get_object_or_404(visible_datasets(request.user).select_related("project", "created_by"), pk=pk)

@@ -111,10 +111,11 @@ def _plain_field(kind: Any, limits: list[Any], common: dict[str, Any]) -> forms.
     return None
 
 
-class DatasetField(forms.ModelChoiceField):
-    def label_from_instance(self, dataset: Dataset) -> str:  # type: ignore[override]
-        pairs = dataset.summary.get("pairs", 0)
-        return f"{dataset} · " + ngettext("%(n)s pair", "%(n)s pairs", pairs) % {"n": intcomma(pairs)}
+class DatasetField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for mypy only
+    def label_from_instance(self, dataset: Dataset) -> str:
+        pairs = launches.training_pairs(dataset)
+        words = ngettext("%(n)s pair to learn from", "%(n)s pairs to learn from", pairs)
+        return f"{dataset} · {words % {'n': intcomma(pairs)}}"
 
 
 class LaunchForm(forms.Form):
@@ -145,10 +146,12 @@ class LaunchForm(forms.Form):
             if method in MAKES
             else gettext("Helps you find the run again."),
         )
-        self.initial |= {name: value for name, value in (wanted or {}).items() if name in self.fields}
+        self.initial.update({name: value for name, value in (wanted or {}).items() if name in self.fields})
         if source:
-            self.initial |= {**source.config, "name": source.name, "project": source.project_id}
-            self.initial["dataset"] = next((dataset.pk for dataset in source.datasets.all()), None)
+            dataset = source.datasets.first()
+            self.initial.update(
+                source.config, name=source.name, project=source.project_id, dataset=dataset and dataset.pk
+            )
         self.initial.setdefault("name", self.suggested_name())
 
     def add_settings(self, models: list[ModelVersion], devices: Collection[str]) -> None:
@@ -162,7 +165,8 @@ class LaunchForm(forms.Form):
                 held = self.source.device if self.source else "cpu"
                 field = _choice(field, [(device, device) for device in sorted({*devices, held})])
             default = field.prepare_value(field.initial)
-            field.widget.attrs["data-default"] = "" if default is None else str(default)
+            if not info.is_required():
+                field.widget.attrs["data-default"] = "" if default is None else str(default)
             field.default_text = "" if default is None or isinstance(default, bool) else str(default)  # type: ignore[attr-defined]
             self.fields[name] = field
 
@@ -190,7 +194,7 @@ class LaunchForm(forms.Form):
     @property
     def datasets(self) -> QuerySet[Dataset]:
         field = self.fields.get("dataset")
-        return field.queryset.select_related("project") if field else Dataset.objects.none()  # type: ignore[attr-defined, no-any-return]
+        return field.queryset.select_related("project") if field else Dataset.objects.none()  # type: ignore[attr-defined]
 
     @property
     def dataset_shown(self) -> int | None:
@@ -202,7 +206,7 @@ class LaunchForm(forms.Form):
         return first.pk if first else None
 
     def suggested_name(self) -> str:
-        dataset = self.datasets.filter(pk=self.dataset_shown).first()
+        dataset = self.datasets.filter(pk=self.dataset_shown or 0).first()
         return f"{dataset.project.slug}-{self.method.method}" if dataset and dataset.project else self.method.method
 
     @property
@@ -243,14 +247,15 @@ class LaunchForm(forms.Form):
         """Queue the run; None, with errors in the form, when something changed since it was shown."""
         assert self.config is not None
         settings = self.config.model_dump(mode="json")
-        dataset, project = self.cleaned_data.get("dataset"), self.cleaned_data.get("project")
+        dataset: Dataset | None = self.cleaned_data.get("dataset")
+        project: Project | None = self.cleaned_data.get("project") or (dataset.project if dataset else None)
         try:
-            if self.method is GenerateConfig:
+            if self.method is GenerateConfig and project:
                 return launches.launch_generation(project, by=by, **settings)
             return enqueue(
                 self.method.method,
                 settings,
-                project=project or dataset.project,
+                project=project,
                 datasets=[dataset] if dataset else [],
                 by=by,
                 name=self.cleaned_data["name"],

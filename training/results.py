@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from training.configs import SPEAKERS
 from training.models import Dataset, Evaluation, ModelVersion, Run
 from training.standing import Badge, spell
 
 Figure = tuple[str, str]  # what it is, its value
+FEW_PROMPTS = 50
 
 
 @dataclass(frozen=True)
 class Verdict:
-    evaluation: Evaluation
+    run_id: int
     badge: Badge
     sentence: str
-    figures: list[Figure] = field(default_factory=list)
+    figures: list[Figure]
+    notes: list[str]  # what weakens it
+
+
+def verdicts_on(model: ModelVersion) -> list[Verdict]:
+    """All that was measured of a model, newest first: its evaluations, and what its own training held out."""
+    evaluations = sorted(model.evaluations.all(), key=lambda evaluation: -evaluation.pk)
+    found = [verdict(evaluation) for evaluation in evaluations]
+    held_out = (model.run.outcome.get("summary") or {}).get("held_out") if model.run else None
+    if model.run and held_out and "against_length" in held_out:
+        found.append(of_reward_model(model, held_out, model.run.pk))
+    return found
 
 
 def verdict(evaluation: Evaluation) -> Verdict:
-    """An evaluation in one sentence and its figures."""
-    result = evaluation.result
-    return _of_policies(evaluation, result) if evaluation.baseline_id else _of_reward_model(evaluation, result)
+    """An evaluation in one sentence, its figures, and what weakens it."""
+    if evaluation.baseline_id:
+        return _of_policies(evaluation, evaluation.result)
+    return of_reward_model(evaluation.model, evaluation.result, evaluation.run_id)
 
 
-def _badge(verdict: str) -> Badge:
-    return {"better": Badge("ok", _("better")), "worse": Badge("bad", _("worse"))}.get(
-        verdict, Badge("", _("no difference shown"))
-    )
-
-
-def _of_reward_model(evaluation: Evaluation, result: dict[str, Any]) -> Verdict:
+def of_reward_model(model: ModelVersion, result: dict[str, Any], run_id: int) -> Verdict:
     words = {
-        "model": evaluation.model,
+        "model": model,
         "share": percent(result["accuracy"], result["accuracy_ci"]),
         "pairs": intcomma(result["pairs"]),
         "length": percent(result["length_accuracy"]),
@@ -48,26 +58,72 @@ def _of_reward_model(evaluation: Evaluation, result: dict[str, Any]) -> Verdict:
         "better": _("That is better than length alone, %(length)s."),
         "worse": _("That is worse than length alone, %(length)s."),
     }.get(result["against_length"], _("No difference to length alone, %(length)s, is shown."))
-    shown = _badge(result["against_length"])
-    return Verdict(evaluation, shown, f"{sentence} {beside}" % words, list(accuracy_figures(result)))
+    badge = _badge(result["against_length"])
+    return Verdict(run_id, badge, f"{sentence} {beside}" % words, list(accuracy_figures(result)), list(_few(result)))
 
 
 def _of_policies(evaluation: Evaluation, result: dict[str, Any]) -> Verdict:
     words = {
-        "model": evaluation.model,
-        "baseline": evaluation.baseline,
-        "judge": evaluation.judge,
+        "model": str(evaluation.model),
+        "baseline": str(evaluation.baseline),
+        "judge": str(evaluation.judge or _("A judge that is gone")),
         "share": percent(result["win_rate"], result["win_rate_ci"]),
         "prompts": intcomma(result["prompts"]),
     }
     sentence = {
-        "better": _("%(judge)s finds %(model)s better than %(baseline)s: %(share)s won over %(prompts)s prompts."),
-        "worse": _("%(judge)s finds %(model)s worse than %(baseline)s: %(share)s won over %(prompts)s prompts."),
+        "better": _("%(judge)s finds %(model)s better than %(baseline)s: it wins %(share)s over %(prompts)s prompts."),
+        "worse": _("%(judge)s finds %(model)s worse than %(baseline)s: it wins %(share)s over %(prompts)s prompts."),
     }.get(
         result["verdict"],
-        _("%(judge)s shows no difference between %(model)s and %(baseline)s: %(share)s won over %(prompts)s prompts."),
+        _("%(judge)s shows no difference: %(model)s wins %(share)s against %(baseline)s over %(prompts)s prompts."),
     )
-    return Verdict(evaluation, _badge(result["verdict"]), sentence % words, [])
+    figures = [
+        (_("win rate of %(model)s, ties as half") % words, words["share"]),
+        (_("at equal length"), percent(result["length_controlled"])),
+        (_("prompts"), words["prompts"]),
+        (_("won, tied, lost"), f"{result['wins']}, {result['ties']}, {result['losses']}"),
+    ]
+    tokens = result.get("mean_tokens", {})
+    if tokens:
+        figures.append(
+            (_("mean tokens, %(model)s and %(baseline)s") % words, " / ".join(f"{n:.0f}" for n in tokens.values()))
+        )
+    return Verdict(
+        evaluation.run_id, _badge(result["verdict"]), sentence % words, figures, list(_of_judge(evaluation, result))
+    )
+
+
+def _of_judge(evaluation: Evaluation, result: dict[str, Any]) -> Iterator[str]:
+    """A judge is no stranger: what it was trained on belongs beside what it says."""
+    for trained in result.get("judge_trained_on", []):
+        yield _("The judge %(judge)s was trained on %(pairs)s comparisons of %(tasks)s tasks, from %(model)s.") % {
+            "judge": evaluation.judge,
+            "pairs": intcomma(trained["pairs"]),
+            "tasks": intcomma(trained["tasks"]),
+            "model": trained["model"],
+        }
+    if left_out := result.get("prompts_left_out"):
+        yield ngettext(
+            "%(n)s prompt was left out: a training had seen it.",
+            "%(n)s prompts were left out: a training had seen them.",
+            left_out,
+        ) % {"n": intcomma(left_out)}
+    yield from _few(result)
+
+
+def _few(result: dict[str, Any]) -> Iterator[str]:
+    if result["prompts"] < FEW_PROMPTS:
+        yield ngettext(
+            "Only %(n)s prompt: far too few to tell small differences.",
+            "Only %(n)s prompts: far too few to tell small differences.",
+            result["prompts"],
+        ) % {"n": intcomma(result["prompts"])}
+
+
+def _badge(verdict: str) -> Badge:
+    return {"better": Badge("ok", _("better")), "worse": Badge("bad", _("worse"))}.get(
+        verdict, Badge("", _("no difference shown"))
+    )
 
 
 def accuracy_figures(result: dict[str, Any]) -> Iterator[Figure]:
@@ -80,6 +136,27 @@ def accuracy_figures(result: dict[str, Any]) -> Iterator[Figure]:
         )
     if "pairs" in result:
         yield _("held-out pairs, of %(n)s prompts") % {"n": intcomma(result["prompts"])}, intcomma(result["pairs"])
+
+
+def verdict_of_run(run: Run) -> Verdict | None:
+    if evaluation := getattr(run, "evaluation", None):
+        return verdict(evaluation)
+    model = getattr(run, "model", None)
+    found = verdicts_on(model) if model else []
+    return next((verdict for verdict in found if verdict.run_id == run.pk), None)
+
+
+def steps_after(model: ModelVersion) -> list[tuple[str, str]]:
+    """Where one goes from a model."""
+    launch = reverse("admin:training_run_add")
+    if model.kind == ModelVersion.Kind.REWARD:
+        return [(_("Evaluate on other data"), f"{launch}?method=evaluate&model={model}")]
+    steps = []
+    parent = model.run.parents.filter(kind__in=SPEAKERS).first() if model.run else None
+    if model.run and model.run.project and parent:
+        compare = reverse("compare", args=[model.run.project.slug])
+        steps.append((_("Compare with %(model)s") % {"model": parent}, f"{compare}?a={model}&b={parent}"))
+    return [*steps, (_("Train with DPO from it"), f"{launch}?method=dpo&model={model}")]
 
 
 class ModelStanding(NamedTuple):
@@ -148,9 +225,8 @@ def _figures(run: Run, summary: dict[str, Any]) -> Iterator[Figure]:
             yield _("answers"), intcomma(summary.get("answers", 0))
             yield _("cut at the length limit"), intcomma(summary.get("cut", 0))
         case "evaluate":
-            evaluation = getattr(run, "evaluation", None)
-            if evaluation:
-                yield from verdict(evaluation).figures
+            if found := verdict_of_run(run):
+                yield from found.figures
 
 
 def _costs(run: Run) -> Iterator[Figure]:

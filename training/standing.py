@@ -20,6 +20,7 @@ PHASES = {  # of recipes; the others go without saying
     "loading": gettext_lazy("loading the model"),
     "saving": gettext_lazy("saving the model"),
     "measuring": gettext_lazy("measuring"),
+    "scoring": gettext_lazy("scoring"),
 }
 
 
@@ -140,7 +141,7 @@ def progress(run: Run) -> str:
     where = {"step": intcomma(run.step), "total": intcomma(run.total_steps)}
     if not run.total_steps:
         return ""
-    if run.method == "generate":
+    if run.method in ("generate", "evaluate"):
         return _("%(step)s of %(total)s answers") % where
     return _("step %(step)s of %(total)s") % where
 
