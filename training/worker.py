@@ -39,11 +39,18 @@ log = logging.getLogger(__name__)
 class WorkerProcess:
     """One worker for one device. `stop` may be set from a signal handler or another thread."""
 
-    def __init__(self, *, device: str = "cpu", say: Callable[[str], object] = log.info) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "cpu",
+        say: Callable[[str], object] = log.info,
+        on_progress: Callable[[Run], object] = lambda run: None,
+    ) -> None:
         self.host = socket.gethostname()[:60]
         self.device = device
         self.name = _worker_name(self.host)
         self.say = say
+        self.on_progress = on_progress
         self.stop = Event()
         self._beat_at = 0.0  # by the monotonic clock, the last heartbeat that reached the database
 
@@ -144,7 +151,7 @@ class WorkerProcess:
 
     def _interrupt(self, run: Run, folder: RunFolder, process: psutil.Process) -> bool:
         """This worker stops: the recipe too, and the run goes back to the queue, unless it ended just now."""
-        local.stop(process, grace=10)
+        local.stop(process)
         outcome = folder.outcome()
         if outcome is not None and outcome.state != CANCELLED:
             return True
@@ -177,6 +184,7 @@ class WorkerProcess:
             queue.update_held(
                 run, self.name, step=run.step, total_steps=run.total_steps, phase=run.phase, progressed_at=now
             )
+            self.on_progress(run)
         self._take_in_metrics(run, folder)
         if run.method == "generate":
             self._take_in_parts(run, folder)

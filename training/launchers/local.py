@@ -17,6 +17,8 @@ from training.configs import RecipeConfig
 from training.rundir import RunFolder
 
 SECRETS = ("SECRET_KEY", "DATABASE_URL", "SMTP_PASSWORD")  # no recipe needs them
+RECIPES = "training.recipes"  # the program that runs a folder
+GRACE = 10.0  # seconds between asking a recipe to end and ending it
 POLITENESS = 10  # of `nice`: pages stay quick while a run computes on the same cores
 
 
@@ -52,24 +54,26 @@ def wait(process: psutil.Process, seconds: float) -> bool:
     try:
         process.wait(timeout=seconds)
     except psutil.TimeoutExpired:
-        return False
+        # In a container whose first process reaps nobody, an orphan that ended stays as a zombie.
+        with suppress(psutil.NoSuchProcess):
+            return bool(process.status() == psutil.STATUS_ZOMBIE)
     return True
 
 
-def stop(process: psutil.Process, *, grace: float = 5) -> None:
+def stop(process: psutil.Process) -> None:
     """End a recipe and all that it started: politely, then for good."""
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         if os.getpgid(process.pid) != process.pid:  # not as `launch` makes it: leave its group alone
             process.kill()
             return
         os.killpg(process.pid, signal.SIGTERM)
-        wait(process, grace)
+        wait(process, GRACE)
         os.killpg(process.pid, signal.SIGKILL)  # what is left of the group, if only its children
         wait(process, 30)
 
 
 def _command(folder: RunFolder) -> list[str]:
-    return [sys.executable, "-m", "training.recipes", str(folder.path.resolve())]
+    return [sys.executable, "-m", RECIPES, str(folder.path.resolve())]
 
 
 def _environment(config: RecipeConfig, device: str) -> dict[str, str]:
