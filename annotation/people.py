@@ -165,4 +165,5 @@ def _need_another_manager(membership: Membership) -> None:
 
 def _take_back_links(membership: Membership) -> None:
     """Who is no manager any more could otherwise come back by a link of their own."""
-    OneTimeLink.objects.filter(project=membership.project_id, created_by=membership.user, used_at=None).delete()
+    if membership.user:
+        OneTimeLink.objects.filter(project=membership.project_id, created_by=membership.user, used_at=None).delete()

@@ -258,6 +258,13 @@ def test_a_new_password_ends_the_old_sessions(client, manager, annotator):
     assert other.session["_auth_user_id"] == str(annotator.user.pk)
 
 
+def test_an_invitation_of_a_command_names_nobody(client, project, manager):
+    url = reverse("one_time_link", args=[invite(project, Role.ANNOTATOR, by=None)])
+    assert "You are invited as Annotator." in client.get(url).content.decode()
+    client.force_login(manager.user)
+    assert "a command" in client.get(reverse("people", args=["kitchen"])).content.decode()
+
+
 def test_an_open_link_is_taken_back(client, manager, token):
     client.force_login(manager.user)
     client.post(reverse("people_take_back", args=["kitchen", OneTimeLink.objects.get().pk]))
