@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any
 
 from django.conf import settings
 
-from annotation import imports, projects, quality, simulated
-from annotation.models import Candidate, Project, Ranking
+from annotation import exports, imports, projects, quality, simulated
+from annotation.models import Project
 from training import demo, launches, results, snapshots
 from training.models import Dataset, ModelVersion, Run
 
 SEED = 1
 PEOPLE = 2
+WIDTH = 120
 
 
 class StageFailed(Exception):
@@ -43,7 +45,7 @@ class Size:
 
 
 FULL = Size()
-TWO_STEPS = {"max_pairs": 2, "batch_size": 1, "gradient_accumulation": 1, "max_length": 192}
+TWO_STEPS = {"max_pairs": 1, "epochs": 2, "batch_size": 1, "gradient_accumulation": 1, "max_length": 192}
 SMALL = Size(prompts=2, unseen=2, candidates=3, tokens=16, reward=TWO_STEPS, dpo=TWO_STEPS, threads=1)
 
 
@@ -86,15 +88,14 @@ class Loop:
                 threads=size.threads,
             )
             self.finish(run, stage)
-            answers = Candidate.objects.filter(task__project=project)
-            stage.result = f"{answers.count()} written by {base}, {answers.filter(cut=True).count()} of them cut"
+            counts = exports.counts(project)
+            stage.result = f"{counts['answers']} written by {base}, {counts['cut']} of them cut"
             stage.cap = f"{size.candidates} a prompt, {size.tokens} new tokens (those that need it, twice as many)"
 
         with self.stage("rankings") as stage:
             random.seed(SEED)  # the orders in which answers are shown
             simulated.judge_everything(project, annotators=PEOPLE, seed=SEED)
-            count = Ranking.objects.counted().filter(task__project=project).count()
-            stage.result = f"{count} by {PEOPLE} simulated annotators"
+            stage.result = f"{exports.counts(project)['rankings']} by {PEOPLE} simulated annotators"
             stage.cap = "both judge every task"
 
         with self.stage("agreement") as stage:
@@ -170,15 +171,21 @@ class Loop:
         self.say(f"    {stage.result} ({stage.seconds:.0f} s)")
 
     def table(self) -> str:
-        """What happened: a line a stage with its time and peak memory, and under it its caps and its files."""
-        lines = [f"{'stage':<14}{'time':>7}{'memory':>10}  what happened"]
+        """What happened: each stage with its time and peak memory, and below it what was capped and where it lies."""
+        lines = [f"{'stage':<14}{'time':>6}{'memory':>10}  what happened", "-" * WIDTH]
         for stage in self.stages:
             memory = f"{stage.memory_mb:,} MB" if stage.memory_mb else ""
-            lines.append(f"{stage.name:<14}{f'{stage.seconds:.0f} s':>7}{memory:>10}  {stage.result or 'failed'}")
-            if stage.result:
-                lines.append(f"{'':<33}cap: {stage.cap}; in: {stage.where}")
-        lines.append(f"{'all':<14}{f'{sum(stage.seconds for stage in self.stages):.0f} s':>7}")
-        lines.append(f"\nFiles are in {settings.STORAGE}; every judgement here is marked as simulated.")
+            details = [
+                stage.result or "failed",
+                stage.cap and f"Cap: {stage.cap}.",
+                stage.result and f"In {stage.where}.",
+            ]
+            text = [line for part in details if part for line in wrap(part, WIDTH - 32)]
+            lines.append(f"{stage.name:<14}{f'{stage.seconds:.0f} s':>6}{memory:>10}  {text[0]}")
+            lines += [f"{'':<32}{line}" for line in text[1:]]
+        total = f"{sum(stage.seconds for stage in self.stages):.0f} s"
+        lines += ["-" * WIDTH, f"{'all':<14}{total:>6}", ""]
+        lines.append(f"The files are in {settings.STORAGE}. Every judgement is marked as simulated.")
         return "\n".join(lines)
 
 

@@ -64,10 +64,13 @@ class Command(BaseCommand):
                 web.check()
                 time.sleep(0.1)
             self.say(welcome(f"http://127.0.0.1:{port}/", passwords, time.monotonic() - started))
-            while True:
-                web.check()
-                worker.check()
-                time.sleep(1)
+            try:
+                while True:
+                    web.check()
+                    worker.check()
+                    time.sleep(1)
+            finally:
+                worker.process.terminate()  # both end at the same time; leaving the block waits for them
 
     def loop(self, size: loop.Size) -> None:
         with Process("worker", "manage.py", "run_worker") as worker:
