@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Max, Prefetch
+from django.db.models import Count, Max, Prefetch, Q
 
 from annotation.comparisons import Comparison, aggregate, ordered_pairs
 from annotation.models import Candidate, Message, Project, Prompt, Ranking, Task
@@ -20,6 +20,8 @@ from annotation.progress import Progress
 CHUNK = 500  # tasks fetched together with their candidates and rankings
 
 Row = dict[str, Any]
+
+SPLITS = Prompt.Split.choices
 
 
 def export_rows(project: Project, kind: str, *, ties: bool = False, votes: bool = False) -> Iterator[Row]:
@@ -195,10 +197,28 @@ class JudgedTask:
 
 
 def counts(project: Project) -> dict[str, int]:
-    """How much there is: prompts, answers, judgements, and the tasks by their state."""
-    prompts = Prompt.objects.filter(project=project).count()
-    answers = Candidate.objects.filter(task__project=project).count()
-    return {**Progress(project).tasks, "prompts": prompts, "answers": answers}
+    """How much there is: prompts, answers and those cut at the length limit, rankings, and the tasks by their state."""
+    answers = Candidate.objects.filter(task__project=project)
+    return {
+        **Progress(project).tasks,
+        **answers.aggregate(answers=Count("pk"), cut=Count("pk", filter=Q(cut=True))),
+        "prompts": Prompt.objects.filter(project=project).count(),
+        "rankings": Ranking.objects.counted().filter(task__project=project).count(),
+    }
+
+
+def prompts_by_id(project: Project, ids: Collection[int]) -> dict[int, Prompt]:
+    return project.prompts.in_bulk(list(ids))
+
+
+def answers_of_all(project: Project, models: Collection[str]) -> list[tuple[Prompt, dict[str, Candidate]]]:
+    """Prompts that every one of these models answered, with the first answer of each, in the order of the queue."""
+    found: dict[int, dict[str, Candidate]] = defaultdict(dict)
+    written = Candidate.objects.filter(task__project=project, model_name__in=models).select_related("task__prompt")
+    for candidate in written.order_by("task__position", "pk"):
+        found[candidate.task_id].setdefault(candidate.model_name, candidate)
+    complete = [answers for answers in found.values() if len(answers) == len(set(models))]
+    return [(next(iter(answers.values())).task.prompt, answers) for answers in complete]
 
 
 def judged_tasks(project: Project) -> Iterator[JudgedTask]:

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from annotation.models import Prompt
+from annotation import exports
 from training import queue, registry
 from training.access import engineered_projects, visible_datasets, visible_models, visible_runs
 from training.charts import charts_of, curves, last_values
@@ -366,7 +366,7 @@ class DatasetAdmin(EngineerAdmin):
             "dataset/page.html",
             dataset=dataset,
             figures=dataset_figures(dataset),
-            splits=[(label, splits.get(value)) for value, label in Prompt.Split.choices] if splits else [],
+            splits=[(label, splits.get(value)) for value, label in exports.SPLITS] if splits else [],
             runs=runs,
         )
 

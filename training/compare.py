@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString
 
-from annotation.models import Candidate, Project, Prompt
+from annotation import exports
 from annotation.rendering import length_of, render_markdown
 from training.access import visible_models
 from training.configs import SPEAKERS
 from training.models import Evaluation, ModelVersion, Run
 from training.rundir import RunFolder
+
+if TYPE_CHECKING:
+    from annotation.models import Candidate, Project, Prompt
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def judged_answers(project: Project, evaluation: Evaluation, a: ModelVersion, b:
     found: dict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in RunFolder(evaluation.run.folder).sampled():
         found[row["prompt_id"]][row["model"]].append(row)
-    prompts = Prompt.objects.filter(project=project).in_bulk(list(found))
+    prompts = exports.prompts_by_id(project, found)
     return [
         SideBySide(prompts[pk], _judged(one, other), _judged(other, one))
         for pk, rows in sorted(found.items())
@@ -82,14 +85,9 @@ def _judged(row: dict[str, Any], other: dict[str, Any]) -> Answer:
 
 def answers_to_rank(project: Project, a: ModelVersion, b: ModelVersion) -> list[SideBySide]:
     """The first answer of each model in tasks of the project that hold answers of both."""
-    found: dict[int, dict[str, Candidate]] = defaultdict(dict)
-    candidates = Candidate.objects.filter(task__project=project, model_name__in=[str(a), str(b)])
-    for candidate in candidates.select_related("task__prompt").order_by("task__position", "pk"):
-        found[candidate.task_id].setdefault(candidate.model_name, candidate)
     return [
-        SideBySide(pair[str(a)].task.prompt, _held(pair[str(a)]), _held(pair[str(b)]))
-        for pair in found.values()
-        if len(pair) == 2
+        SideBySide(prompt, _held(answers[str(a)]), _held(answers[str(b)]))
+        for prompt, answers in exports.answers_of_all(project, [str(a), str(b)])
     ]
 
 

@@ -17,7 +17,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from annotation import exports
 from annotation.access import MEASURES, MemberRequest, member_required
-from annotation.models import Project, Prompt, Role
+from annotation.models import Project, Role
 from training import launches, snapshots
 from training.data_forms import GenerateForm, SnapshotForm
 from training.models import Dataset, Run
@@ -79,7 +79,7 @@ def snapshot(request: MemberRequest) -> HttpResponse:
             messages.success(request, _("%(name)s is frozen. It never changes again.") % {"name": dataset.name})
             return redirect("data", project.slug)
     summary = snapshots.preview(project)
-    splits = [(label, summary.splits.get(value)) for value, label in Prompt.Split.choices]
+    splits = [(label, summary.splits.get(value)) for value, label in exports.SPLITS]
     context = {"project": project, "form": form, "summary": summary, "splits": splits}
     return render(request, "training/snapshot.html", context, status=422 if form.is_bound else 200)
 
