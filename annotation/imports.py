@@ -89,7 +89,9 @@ class ImportRefused(ValueError):
         self.problems = list(problems)
         more = len(problems) - 1
         tail = ngettext("%(n)d more row is wrong.", "%(n)d more rows are wrong.", more) % {"n": more} if more else ""
-        super().__init__(" ".join(filter(None, [f"{problems[0]}.", tail, _("Nothing was stored.")])))
+        first = str(problems[0])
+        first = first if first.endswith("?") else f"{first}."
+        super().__init__(" ".join(filter(None, [first, tail, _("Nothing was stored.")])))
 
 
 def import_prompts(

@@ -17,19 +17,20 @@ class Command(ProjectCommand):
 
     def perform(self, *, slug: str, pseudonyms: bool, **options: Any) -> tuple[dict[str, Any], str]:
         report = project_agreement(project_named(slug), pseudonyms=pseudonyms)
-        return report, "\n".join([summarise(report).sentence, "", *_lines(report)])
+        return report, "\n".join([summarise(report).sentence, "", *_lines(report, report["undefined"])])
 
 
-def _lines(report: dict[str, Any], prefix: str = "") -> list[str]:
-    """One figure a line, by its path; intervals beside their figure."""
+def _lines(figures: dict[str, Any], undefined: dict[str, str], prefix: str = "") -> list[str]:
+    """One figure a line, by its path, with its interval or the reason why it has no value."""
     lines = []
-    for name, value in report.items():
+    for name, value in figures.items():
         path = f"{prefix}{name}"
         if isinstance(value, dict):
-            lines += _lines(value, f"{path}.")
-        elif not name.endswith(("_ci", ".ci")) and name != "ci":
-            interval = report.get(f"{name}_ci") or (report.get("ci") if name == "mean" else None)
+            lines += [] if name == "undefined" else _lines(value, undefined, f"{path}.")
+        elif name != "ci" and not name.endswith("_ci"):
+            interval = figures.get(f"{name}_ci") or (figures.get("ci") if name == "mean" else None)
             beside = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+            none = f"-  {undefined.get(path, '')}".rstrip()
+            shown = none if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
             lines.append(f"{path:40} {shown}{beside}")
     return lines
