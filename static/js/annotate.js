@@ -18,6 +18,7 @@ class Ballot {
     this.seconds = Number(this.form.elements.seconds.value) || 0;
     this.dirty = false;
     this.lost = false;
+    this.sent = new AbortController(); // ends what is under way when the answer itself is sent
 
     if (matchMedia("(max-width: 56.25rem)").matches) section.querySelector("#guideline")?.removeAttribute("open");
     this.restoreFromBrowser();
@@ -147,7 +148,7 @@ class Ballot {
     if (!this.submitButton || this.isComplete()) return true;
     const card = this.unranked()[0];
     card.focus();
-    this.trouble(this.words.noRank.replace("%s", this.letter(card)));
+    this.trouble(this.words.noRank.replace("%s", this.letter(card)), { kind: "warn" });
     return false;
   }
 
@@ -219,6 +220,7 @@ class Ballot {
       else if (control.name === "comment") control.value = fields.get("comment") ?? "";
     }
     this.counter = kept.counter;
+    this.seconds = Math.max(this.seconds, Number(fields.get("seconds")) || 0);
     this.section.querySelector("#comment").open = Boolean(this.form.elements.comment.value);
     this.dirty = true;
   }
@@ -256,8 +258,9 @@ class Ballot {
   async post(address, body, keepalive = false) {
     let response;
     try {
-      response = await fetch(address, { method: "POST", body, keepalive });
-    } catch {
+      response = await fetch(address, { method: "POST", body, keepalive, signal: this.sent.signal });
+    } catch (error) {
+      if (error.name === "AbortError") return undefined;
       this.note("");
       this.trouble(this.words.offline);
       return undefined;
@@ -265,10 +268,10 @@ class Ballot {
     if (this !== ballot) return undefined;
     if (response.redirected) {
       const login = `${document.documentElement.dataset.login}?next=${encodeURIComponent(location.pathname)}`;
-      this.trouble(this.words.loggedOut, login, this.words.logInLabel);
+      this.trouble(this.words.loggedOut, { address: login, label: this.words.logInLabel });
     } else if (response.status === 409) {
       this.lost = true;
-      this.trouble(this.words.seatLost, this.words.next, this.words.nextLabel);
+      this.trouble(this.words.seatLost, { address: this.words.next, label: this.words.nextLabel });
     } else if (response.status >= 500) {
       this.trouble(this.words.failed);
     }
@@ -277,6 +280,13 @@ class Ballot {
       return undefined;
     }
     return response;
+  }
+
+  /** A draft that arrives after the answer would be told that the seat is gone. */
+  stopSaving() {
+    clearTimeout(this.timer);
+    this.sent.abort();
+    this.sent = new AbortController();
   }
 
   forget() {
@@ -296,9 +306,10 @@ class Ballot {
     this.note(seconds < 60 ? this.words.saved.replace("%s", seconds) : this.words.savedMinutes.replace("%s", Math.floor(seconds / 60)));
   }
 
-  trouble(text, address = "", label = "") {
+  trouble(text, { kind = "bad", address = "", label = "" } = {}) {
     const box = this.section.querySelector("#trouble");
     box.hidden = !text;
+    box.className = `notice ${kind}`;
     box.querySelector("span").textContent = text;
     const link = box.querySelector("a");
     link.hidden = !address;
@@ -353,7 +364,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 document.addEventListener("submit", (event) => {
   if (event.target !== ballot?.form) return;
   if (ballot.mayBeSent()) {
-    clearTimeout(ballot.timer);
+    ballot.stopSaving();
     ballot.form.elements.seconds.value = String(Math.round(ballot.seconds));
   } else {
     event.preventDefault();
