@@ -326,7 +326,7 @@ def test_killed_again_and_again_everything_comes_once(make_run, waiting, storage
     chance = random.Random(5)
     for _ in range(5):
         with worker_process(storage) as process:
-            wait_until(lambda: f":{process.pid}:" in fresh(run).worker or not run.active)  # noqa: B023
+            wait_until(lambda: f":{process.pid}:" in fresh(run).worker or not run.active)
             time.sleep(chance.uniform(0, 0.3))
         if chance.random() < 0.5 and (orphan := local.find(RunFolder(run.folder))):
             orphan.kill()
