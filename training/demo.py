@@ -44,9 +44,9 @@ def seed() -> dict[str, str]:
     passwords = seed_people()
     people = {user.username: user for user in User.objects.filter(username__in=ROLES)}
     model = base_model()
-    everyday = seed_everyday(people)
-    seed_richang(people)
     seed_sample(people)
+    seed_richang(people)
+    everyday = seed_everyday(people)  # last: the newest project is what a person sees first
     if not Run.objects.filter(project=everyday, method="generate").exists():  # never again: one may have stopped it
         launches.launch_generation(everyday, model=str(model), by=people["engineer"])
     return passwords
@@ -94,7 +94,10 @@ def seed_richang(people: dict[str, User]) -> Project:
 
 
 def seed_sample(people: dict[str, User]) -> Project:
-    """24 questions that three simulated annotators have judged: something to measure and to train on at once."""
+    """24 questions that three simulated annotators have judged: something to measure and to train on at once.
+
+    The demo's annotators are not in it: nothing is left to judge.
+    """
     with transaction.atomic():
         if found := Project.objects.filter(slug="sample").first():
             return found
@@ -103,7 +106,7 @@ def seed_sample(people: dict[str, User]) -> Project:
             "Sample, finished",
             "sample_guideline.md",
             "sample.jsonl",
-            people,
+            {name: people[name] for name in ("manager", "engineer")},
             answers_per_task=3,
             overlap=3,
             calibration_share=0,
@@ -121,9 +124,9 @@ def _project(slug: str, title: str, guideline: str, prompts: str, people: dict[s
             title, slug=slug, guideline=(DATA / guideline).read_text(encoding="utf-8"), by=people["manager"], **fields
         )
         Membership.objects.bulk_create(
-            Membership(project=project, user=people[name], role=role)
-            for name, role in ROLES.items()
-            if role != Role.MANAGER
+            Membership(project=project, user=user, role=ROLES[name])
+            for name, user in people.items()
+            if ROLES[name] != Role.MANAGER  # create_project made that one
         )
         imports.import_prompts(project, DATA / prompts)
     return project

@@ -60,6 +60,11 @@ def test_the_sample_is_finished_and_says_that_it_is_simulated(seeded):
     assert set(rankings.values_list("made_by", flat=True)) == {MadeBy.SIMULATED}
 
 
+def test_annotators_first_see_what_they_can_do(seeded, client):
+    client.force_login(User.objects.get(username="annotator"))
+    assert client.get("/").url == "/p/everyday/annotate/"
+
+
 def test_a_second_time_changes_nothing(seeded):
     before = [model.objects.count() for model in (User, Project, Membership, Task, Candidate, Ranking, Run)]
     assert demo.seed() == seeded
