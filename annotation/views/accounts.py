@@ -11,6 +11,7 @@ from annotation.models import Membership, Role
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """To the person's work: the project last worked in, at the page of the role there; the runs for an engineer."""
+    assert request.user.is_authenticated
     memberships = Membership.objects.active().filter(user=request.user).select_related("project")
     worked = Max("rankings__created_at")
     latest = memberships.annotate(worked=worked).order_by(F("worked").desc(nulls_last=True), "-joined_at").first()

@@ -54,7 +54,8 @@ def annotate(request: MemberRequest) -> HttpResponse:
     """The next task, or with ?amend=ID one's own earlier judgement, opened again."""
     if public_id := request.GET.get("amend"):
         ranking = _own_ranking(request, public_id)
-        return _show_ballot(request, ranking.lease, amends=ranking)
+        assert ranking.lease is not None  # imported judgements have none, and are not found
+        return _show_ballot(request, _lease(request, ranking.lease.public_id), amends=ranking)
     return _show_next(request, request.membership)
 
 
@@ -169,7 +170,7 @@ def _own_ranking(request: MemberRequest, public_id: str) -> Ranking:
     except ValueError as error:
         raise Http404 from error
     mine = Ranking.objects.counted().filter(annotator=request.membership, lease__isnull=False)
-    return get_object_or_404(mine.select_related("lease__task__prompt"), public_id=wanted)
+    return get_object_or_404(mine.select_related("lease"), public_id=wanted)
 
 
 def _show_next(request: HttpRequest, annotator: Membership, *, said: str = "") -> HttpResponse:

@@ -167,6 +167,7 @@ class Ballot {
     if (more.hidden) return;
     card.classList.toggle("open", open);
     more.setAttribute("aria-expanded", String(open));
+    if (!open) card.scrollIntoView({ block: "nearest" });
   }
 
   expandAll() {
