@@ -70,6 +70,9 @@ def recipe(run: RunFolder) -> dict[str, Any]:
 
     # Nothing comes from another machine, whatever a model's folder says.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    # Threads that wait must sleep, not spin: on two cores shared with a web server and a browser, spinning made the
+    # same answers take 100 s instead of 8. Read when torch is loaded, hence before it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run.set_progress(0, 0, "loading")
     from transformers.utils import logging as transformers_logging
 
