@@ -7,10 +7,10 @@
 import json
 import os
 import signal
-import struct
 import sys
 import time
 
+from tests.training.worker_process import plain_model
 from training.rundir import FAILED, SUCCEEDED, Cancelled, Outcome, RunFolder, read_rows, write_json
 
 FAILS, DIES_ONCE, DIES, DEAF, PICKLES = 1, 2, 3, 4, 5  # seeds
@@ -48,10 +48,7 @@ def train(run: RunFolder, config) -> dict:
     for number in range(first + 1, 11):
         step(run, config, number, 10, config.eval_every)
         write_json(checkpoint, {"step": number})
-    header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}).encode()
-    run.model.mkdir(exist_ok=True)
-    (run.model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    write_json(run.model / "config.json", {"model_type": "llama"})
+    plain_model(run.model)
     if config.seed == PICKLES:
         (run.model / "pytorch_model.bin").write_bytes(b"\x80")
     return {"tasks": len(tasks), "first": first}

@@ -2,13 +2,13 @@
 
 import json
 import pickle
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
+from tests.training.worker_process import plain_model, safetensors
 from training.models import ModelVersion
 from training.registry import (
     ModelChanged,
@@ -25,20 +25,9 @@ from training.registry import (
 pytestmark = pytest.mark.django_db
 
 
-def safetensors(size: int = 4) -> bytes:
-    """The smallest real file: one tensor of bytes."""
-    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
-    return struct.pack("<Q", len(header)) + header + bytes(size)
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "tokenizer_config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(safetensors())
-    return folder
+    return plain_model(tmp_path / "model")
 
 
 def test_a_folder_becomes_a_version(folder, storage):

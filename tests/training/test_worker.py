@@ -14,7 +14,7 @@ from django.db.models import Count
 from annotation import imports
 from annotation.models import Candidate, Project, Task
 from tests.training import patient_recipe as recipe
-from tests.training.worker_process import worker_process
+from tests.training.worker_process import plain_model, worker_process
 from training import queue, registry, worker
 from training.launchers import local
 from training.models import Dataset, Evaluation, Metric, ModelVersion, Run, Worker
@@ -43,11 +43,7 @@ def base(tmp_path) -> ModelVersion:
 
 
 def register(tmp_path, name: str, kind: str = "base") -> ModelVersion:
-    folder = tmp_path / name
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    return registry.register_model(name, folder, kind)
+    return registry.register_model(name, plain_model(tmp_path / name), kind)
 
 
 @pytest.fixture

@@ -1,9 +1,27 @@
 """`python -m tests.training.worker_process [HOST]`: a real worker process whose recipes are the patient one."""
 
+import json
 import os
+import struct
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
+
+
+def safetensors(size: int = 4) -> bytes:
+    """The smallest real file: one tensor of bytes."""
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(size)
+
+
+def plain_model(folder: Path) -> Path:
+    """A folder that the registry takes, for recipes that never load it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(safetensors())
+    return folder
 
 
 def database_url() -> str:

@@ -66,7 +66,7 @@ class LaunchCommand(TrainingCommand):
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            dest="settings",
+            dest="pairs",
             help="a setting of the method, such as epochs=2; may be given several times",
         )
 

@@ -19,7 +19,7 @@ class Command(LaunchCommand):
         parser.add_argument("--model", default="", metavar="NAME", help="default: the newest promoted SFT, else base")
         parser.add_argument("--per-prompt", type=int, help="answers for each prompt (default: the project's)")
 
-    def launch(self, *, project: str, model: str, per_prompt: int | None, settings: list[str], **options: Any) -> Run:
+    def launch(self, *, project: str, model: str, per_prompt: int | None, pairs: list[str], **options: Any) -> Run:
         return launches.launch_generation(
-            project_named(project), model=model, per_prompt=per_prompt, **settings_of(settings)
+            project_named(project), model=model, per_prompt=per_prompt, **settings_of(pairs)
         )
