@@ -28,13 +28,13 @@ from training.access import engineered_projects, visible_datasets, visible_model
 from training.charts import charts_of, curves, last_values
 from training.configs import METHODS
 from training.forms import LaunchForm
-from training.launch_page import TRAINS, about, button, methods, obstacles
-from training.launches import training_pairs
+from training.launch_page import about, button, methods, obstacles
 from training.models import Dataset, ModelVersion, Run
 from training.results import (
     dataset_figures,
     figures,
     model_standing,
+    page_of,
     steps_after,
     verdict_of_run,
     verdicts_on,
@@ -108,7 +108,7 @@ class MethodFilter(admin.SimpleListFilter):
 @admin.register(Run)
 class RunAdmin(EngineerAdmin):
     section = gettext_lazy("Runs")
-    list_display = ["title", "state_now", "progress", "method_title", "project", "started", "took"]
+    list_display = ["title", "state_now", "progress", "project", "started", "took"]
     list_filter = ["state", MethodFilter]
     list_select_related = ["project"]
     search_fields = ["name"]
@@ -143,7 +143,7 @@ class RunAdmin(EngineerAdmin):
 
     @admin.display(description=gettext_lazy("Run"), ordering="pk")
     def title(self, run: Run) -> str:
-        return f"{run.pk} · {run.name}"
+        return format_html('{} · {}<span class="under">{}</span>', run.pk, run.name, title_of(run.method))
 
     @admin.display(description=gettext_lazy("State"), ordering="state")
     def state_now(self, run: Run) -> str:
@@ -154,11 +154,7 @@ class RunAdmin(EngineerAdmin):
         if run.state == Run.State.QUEUED:
             place = run.before + 1  # type: ignore[attr-defined]
             return _("next in the queue") if place == 1 else _("%(nth)s in the queue") % {"nth": ordinal(place)}
-        return "" if run.state == Run.State.SUCCEEDED else progress(run)
-
-    @admin.display(description=gettext_lazy("Method"), ordering="method")
-    def method_title(self, run: Run) -> str:
-        return title_of(run.method)
+        return "" if run.state == Run.State.SUCCEEDED else _unbroken(progress(run))
 
     @admin.display(description=gettext_lazy("Started"), ordering="started_at")
     def started(self, run: Run) -> str:
@@ -199,7 +195,7 @@ class RunAdmin(EngineerAdmin):
             "settings_changed": sum(setting.changed for setting in settings),
             "results": figures(run),
             "verdict": verdict_of_run(run),
-            "next_steps": steps_after(run.model) if hasattr(run, "model") else [],
+            "next_steps": [page_of(run.model), *steps_after(run.model)] if hasattr(run, "model") else [],
             "children": visible_runs(request.user).filter(parents=run.model) if hasattr(run, "model") else [],
             "changed": request.GET.get("shown", shown) != shown,
         }
@@ -240,7 +236,7 @@ class RunAdmin(EngineerAdmin):
             return self.show(request, "run/choose.html", methods=methods())
         config = METHODS[method]
         form = LaunchForm(
-            request.POST or None,
+            request.GET if request.htmx else request.POST or None,  # type: ignore[attr-defined]  # by its middleware
             method=config,
             models=visible_models(request.user).order_by("name", "-version"),
             datasets=visible_datasets(request.user).order_by("-pk"),
@@ -249,10 +245,11 @@ class RunAdmin(EngineerAdmin):
             source=source,
             wanted=request.GET.dict(),
         )
+        if request.htmx:  # type: ignore[attr-defined]  # a setting was changed: what would the button do now?
+            return HttpResponse(button(form), status=200 if form.is_valid() else 204)
         assert request.user.is_authenticated
         if form.is_valid() and (run := form.launch(by=request.user)):
             return redirect("admin:training_run_change", run.pk)
-        pairs = {dataset.pk: training_pairs(dataset) for dataset in form.datasets}
         missing = obstacles(config, request.user)
         page = self.show(
             request,
@@ -262,9 +259,7 @@ class RunAdmin(EngineerAdmin):
             source=source,
             obstacles=missing,
             blocked=any(obstacle.blocks for obstacle in missing),
-            pairs=pairs,
-            button=button(config, pairs.get(form.dataset_shown or 0)),
-            button_of_pairs=_("Train on {n} pairs") if method in TRAINS else "",
+            button=button(form),
         )
         page.status_code = 422 if form.is_bound else 200
         return page

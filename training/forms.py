@@ -27,6 +27,7 @@ from training.configs import (
 )
 from training.models import Dataset, ModelVersion, Run
 from training.queue import WrongConfig, WrongState, enqueue
+from training.registry import default_speaker
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -146,6 +147,8 @@ class LaunchForm(forms.Form):
             if method in MAKES
             else gettext("Helps you find the run again."),
         )
+        if usual := default_speaker():
+            self.initial["model"] = str(usual)
         self.initial.update({name: value for name, value in (wanted or {}).items() if name in self.fields})
         if source:
             dataset = source.datasets.first()
@@ -205,6 +208,16 @@ class LaunchForm(forms.Form):
         first = self.datasets.first()
         return first.pk if first else None
 
+    def config_shown(self) -> RecipeConfig | None:
+        """The config of the form as it stands, if it is one."""
+        if self.is_bound:
+            return self.config if self.is_valid() else None
+        shown = {name: self.initial[name] for name in self.method.model_fields if self.initial.get(name) is not None}
+        try:
+            return self.method.model_validate(shown)
+        except ValidationError:
+            return None
+
     def suggested_name(self) -> str:
         dataset = self.datasets.filter(pk=self.dataset_shown or 0).first()
         return f"{dataset.project.slug}-{self.method.method}" if dataset and dataset.project else self.method.method
@@ -221,6 +234,10 @@ class LaunchForm(forms.Form):
     def others(self) -> list[forms.BoundField]:
         shown = {field.name for field in self.basic}
         return [field for field in self if field.name not in shown]
+
+    @property
+    def others_wrong(self) -> bool:
+        return any(field.errors for field in self.others)
 
     def clean(self) -> dict[str, Any]:
         values = {

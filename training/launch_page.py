@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from training.access import engineered_projects, visible_datasets, visible_models
 from training.configs import METHODS, RecipeConfig, model_fields
+from training.forms import LaunchForm
 from training.launches import training_pairs
 from training.models import Dataset
 from training.queue import live_workers
@@ -87,8 +88,10 @@ def data_pages(user: Any) -> list[tuple[str, str]]:
     ]
 
 
-def button(config: type[RecipeConfig], pairs: int | None) -> str:
-    """What the button does."""
-    if config.method in TRAINS and pairs is not None:
-        return ngettext("Train on %(n)s pair", "Train on %(n)s pairs", pairs) % {"n": intcomma(pairs)}
-    return _(config.title)
+def button(form: LaunchForm) -> str:
+    """What the button does, with the settings as they stand."""
+    dataset = form.datasets.filter(pk=form.dataset_shown or 0).first()
+    if form.method.method not in TRAINS or dataset is None:
+        return _(form.method.title)
+    pairs = training_pairs(dataset, form.config_shown())
+    return ngettext("Train on %(n)s pair", "Train on %(n)s pairs", pairs) % {"n": intcomma(pairs)}

@@ -83,11 +83,8 @@ def _of_policies(evaluation: Evaluation, result: dict[str, Any]) -> Verdict:
         (_("prompts"), words["prompts"]),
         (_("won, tied, lost"), f"{result['wins']}, {result['ties']}, {result['losses']}"),
     ]
-    tokens = result.get("mean_tokens", {})
-    if tokens:
-        figures.append(
-            (_("mean tokens, %(model)s and %(baseline)s") % words, " / ".join(f"{n:.0f}" for n in tokens.values()))
-        )
+    for name, tokens in sorted(result.get("mean_tokens", {}).items()):
+        figures.append((_("mean tokens of %(model)s") % {"model": name}, f"{tokens:.0f}"))
     return Verdict(
         evaluation.run_id, _badge(result["verdict"]), sentence % words, figures, list(_of_judge(evaluation, result))
     )
@@ -146,6 +143,10 @@ def verdict_of_run(run: Run) -> Verdict | None:
     return next((verdict for verdict in found if verdict.run_id == run.pk), None)
 
 
+def page_of(model: ModelVersion) -> tuple[str, str]:
+    return _("Open %(model)s") % {"model": model}, reverse("admin:training_modelversion_change", args=[model.pk])
+
+
 def steps_after(model: ModelVersion) -> list[tuple[str, str]]:
     """Where one goes from a model."""
     launch = reverse("admin:training_run_add")
@@ -186,11 +187,12 @@ def model_standing(model: ModelVersion) -> ModelStanding:
         return ModelStanding(
             Badge("info", word), _("Ready to start from."), _("Models are trained from it; it stays as it is.")
         )
-    return ModelStanding(
-        Badge("info", word),
-        _("Made, and not yet promoted."),
-        _("Measure it first: how often it is right or better, and whether that is shown. Then promote it."),
+    advice = (
+        _("What was measured stands below. Promote it if that convinces you.")
+        if verdicts_on(model)
+        else _("Measure it first: how often it is right or better, and whether that is shown. Then promote it.")
     )
+    return ModelStanding(Badge("info", word), _("Made, and not yet promoted."), advice)
 
 
 def dataset_figures(dataset: Dataset) -> list[Figure]:
@@ -239,7 +241,7 @@ def _costs(run: Run) -> Iterator[Figure]:
 def percent(share: float, interval: list[float] | None = None) -> str:
     """
     >>> percent(0.614, [0.52, 0.7])
-    '61 % [52, 70]'
+    '61\\xa0% [52, 70]'
     """
-    text = f"{share * 100:.0f} %"
+    text = f"{share * 100:.0f}\u00a0%"
     return text + " [{:.0f}, {:.0f}]".format(*(100 * bound for bound in interval)) if interval else text

@@ -120,7 +120,8 @@ def _running(run: Run, badge: Badge, now: datetime) -> Standing:
     if silent := silence(run, now):
         return Standing(
             badge,
-            place + " " + _("No progress for %(time)s.") % {"time": spell(silent)},
+            _("Stalled at %(progress)s: no progress for %(time)s.")
+            % {"progress": progress(run) or doing or _("its start"), "time": spell(silent)},
             _("It may hang. If nothing moves at the end of the log either, cancel it and resume."),
         )
     left = time_left(run, now)
@@ -181,7 +182,7 @@ def spell(time: timedelta) -> str:
     """A duration as people say it.
 
     >>> [spell(timedelta(seconds=s)) for s in (0.4, 9, 61, 3540, 3700, 180_000)]
-    ['1 s', '9 s', '1 min', '59 min', '1 h 2 min', '50 h']
+    ['1 s', '9 s', '1 min', '59 min', '1 h 1 min', '50 h']
     """
     seconds = max(round(time.total_seconds()), 1)
     if seconds < 60:

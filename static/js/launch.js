@@ -1,11 +1,9 @@
-// The launch form: marks what differs from its default, and keeps the button's words true.
+// The launch form: marks what differs from its default.
 "use strict";
 
 const form = document.querySelector("form.launch");
 const fold = document.getElementById("all-settings");
 const count = fold.querySelector("[data-count]");
-const button = document.getElementById("launch");
-const pairsOf = JSON.parse(document.getElementById("pairs").textContent);
 const number = new Intl.NumberFormat(document.documentElement.lang);
 
 function differs(control) {
@@ -26,14 +24,6 @@ function mark() {
   count.textContent = changed ? `· ${number.format(changed)} ${count.dataset.count}` : "";
 }
 
-function nameButton() {
-  const pairs = pairsOf[form.elements.dataset?.value];
-  if (!form.dataset.label || pairs === undefined) return;
-  const most = Number(form.elements.max_pairs?.value) || Infinity;
-  button.textContent = form.dataset.label.replace("{n}", number.format(Math.min(pairs, most)));
-}
-
-form.addEventListener("input", () => { mark(); nameButton(); });
+form.addEventListener("input", mark);
 mark();
-nameButton();
 document.getElementById("errors")?.focus();
