@@ -80,6 +80,8 @@ def groups(everything: bool) -> list[Group]:
             "--postgres",
             "tests/annotation",
             "tests/training",
+            "tests/test_busy.py",
+            "tests/test_settings.py",
         ),
         Group("types", [python, "-m", "mypy", "."]),
         Group("loop", [python, "manage.py", "demo", "--headless", "--small"]),

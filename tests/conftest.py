@@ -33,6 +33,22 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, t
         connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
 
 
+class NoTorch:
+    """An import hook: what the web does, it does without torch and its kin."""
+
+    family = frozenset({"torch", "transformers", "trl", "datasets", "peft", "accelerate"})
+
+    def find_spec(self, name: str, *_more: object) -> None:
+        if name.partition(".")[0] in self.family:
+            raise AssertionError(f"{name} is imported outside training/recipes (a recipe's test is marked `recipe`)")
+
+
+@pytest.fixture(autouse=True)
+def no_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not any(request.node.get_closest_marker(name) for name in ("recipe", "gpu", "journey")):
+        monkeypatch.setattr(sys, "meta_path", [NoTorch(), *sys.meta_path])
+
+
 @pytest.fixture(autouse=True)
 def storage(settings, tmp_path_factory):
     """Nothing that a test writes lands in the checkout's storage folder."""
