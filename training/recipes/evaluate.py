@@ -23,7 +23,6 @@ from training.recipes.hardware import device_of, dtype_of
 from training.recipes.scoring import accuracy, score, score_pairs
 from training.rundir import BrokenRun, Row, RunFolder, read_rows
 
-PROMPTS_A_PART = 4
 log = logging.getLogger(__name__)
 
 
@@ -66,6 +65,8 @@ def compare_policies(run: RunFolder, config: EvaluateConfig) -> dict[str, Any]:
     judge_tokenizer = load_tokenizer(judge_folder)
     judge = load_reward_model(judge_folder, dtype_of(config), device_of(config)).eval()
 
+    at_once = max(1, config.batch_size // config.per_prompt)
+
     # 1. Answers of both, scored, in parts that a resumed run does not write again
     done = {(row["model"], row["prompt_id"]) for row in run.sampled()}
     written = len(done) * config.per_prompt
@@ -75,8 +76,8 @@ def compare_policies(run: RunFolder, config: EvaluateConfig) -> dict[str, Any]:
             continue
         tokenizer = load_tokenizer(run.model_folder(name))
         model = load_policy(run.model_folder(name), dtype_of(config), device_of(config)).eval()
-        for start in range(0, len(waiting), PROMPTS_A_PART):
-            part = waiting[start : start + PROMPTS_A_PART]
+        for start in range(0, len(waiting), at_once):
+            part = waiting[start : start + at_once]
             run.set_progress(written, total, f"answers of {name}")
             owners = [prompt for prompt in part for _ in range(config.per_prompt)]
             answers = answer(run, config, model, tokenizer, part)
