@@ -11,6 +11,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+
+def _(text: str) -> str:
+    """Mark a text for the translators; the pages that show it translate it."""
+    return text
+
+
 BASIC: dict[str, Any] = {"basic": True}
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]*@[1-9][0-9]*$"
 SPEAKERS = ["base", "sft", "policy"]  # kinds of model that can write an answer
@@ -27,14 +33,28 @@ class RecipeConfig(BaseModel):
 
     method: ClassVar[str]
     title: ClassVar[str]
+    purpose: ClassVar[str]
 
-    seed: int = Field(42, ge=0, lt=2**31, description="The same seed, data and settings give the same result on a CPU.")
-    device: str = Field(
-        "cpu", pattern=r"^(cpu|cuda(:[0-9]+)?|mps)$", description="Where to compute: cpu, mps, cuda or cuda:0."
+    seed: int = Field(
+        42,
+        title=_("Seed"),
+        ge=0,
+        lt=2**31,
+        description=_("The same seed, data and settings give the same result on a CPU."),
     )
-    threads: int = Field(0, ge=0, le=256, description="CPU threads to compute with; 0 takes every core.")
+    device: str = Field(
+        "cpu",
+        title=_("Device"),
+        pattern=r"^(cpu|cuda(:[0-9]+)?|mps)$",
+        description=_("Where to compute: cpu, mps, cuda or cuda:0."),
+    )
+    threads: int = Field(
+        0, title=_("Threads"), ge=0, le=256, description=_("CPU threads to compute with; 0 takes every core.")
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Number format. auto takes bf16 where the device is fast in it, else fp32."
+        "auto",
+        title=_("Precision"),
+        description=_("Number format. auto takes bf16 where the device is fast in it, else fp32."),
     )
 
     def models(self) -> dict[str, str]:
@@ -47,46 +67,68 @@ class RecipeConfig(BaseModel):
 
 
 def _temperature(default: float) -> Any:
-    return Field(default, ge=0.05, le=2, description="How freely the model chooses words; lower is more predictable.")
+    return Field(
+        default,
+        title=_("Temperature"),
+        ge=0.05,
+        le=2,
+        description=_("How freely the model chooses words; lower is more predictable."),
+    )
 
 
 def _top_p(default: float) -> Any:
     return Field(
-        default, gt=0, le=1, description="Only the likeliest words that together have this probability are drawn."
+        default,
+        title=_("Top-p"),
+        gt=0,
+        le=1,
+        description=_("Only the likeliest words that together have this probability are drawn."),
     )
 
 
 class GenerateConfig(RecipeConfig):
-    """Let a model answer prompts, so that people can rank the answers."""
-
     method: ClassVar[str] = "generate"
-    title: ClassVar[str] = "Generate answers"
+    title: ClassVar[str] = _("Generate answers")
+    purpose: ClassVar[str] = _("Let a model answer prompts, so that people can rank the answers.")
 
     model: str = Field(
-        title="Model", pattern=MODEL_NAME, json_schema_extra=names_model(SPEAKERS), description="Who answers."
+        title=_("Model"), pattern=MODEL_NAME, json_schema_extra=names_model(SPEAKERS), description=_("Who answers.")
     )
     per_prompt: int = Field(
-        4, title="Answers per prompt", ge=1, le=9, json_schema_extra=BASIC, description="Answers that each prompt gets."
+        4,
+        title=_("Answers per prompt"),
+        ge=1,
+        le=9,
+        json_schema_extra=BASIC,
+        description=_("Answers that each prompt gets."),
     )
     max_new_tokens: int = Field(
         256,
-        title="Longest answer",
+        title=_("Longest answer"),
         ge=1,
         le=2048,
         json_schema_extra=BASIC,
-        description="In tokens, about 0.75 English words each. A longer answer is drawn once more at double this "
-        "length, and marked as cut if even that is too short.",
+        description=_(
+            "In tokens, about 0.75 English words each. A longer answer is drawn once more at double this "
+            "length, and marked as cut if even that is too short."
+        ),
     )
     temperatures: tuple[float, ...] = Field(
-        (0.7, 1.0), min_length=1, max_length=9, description="Taken in turn by a prompt's answers, so that they differ."
+        (0.7, 1.0),
+        title=_("Temperatures"),
+        min_length=1,
+        max_length=9,
+        description=_("Taken in turn by a prompt's answers, so that they differ."),
     )
     top_p: float = _top_p(0.9)
-    batch_size: int = Field(16, ge=1, le=512, description="Answers that are written at the same time.")
+    batch_size: int = Field(
+        16, title=_("Batch size"), ge=1, le=512, description=_("Answers that are written at the same time.")
+    )
 
     @model_validator(mode="after")
     def check_temperatures(self) -> GenerateConfig:
         if not all(0.05 <= temperature <= 2 for temperature in self.temperatures):
-            raise ValueError("Each temperature must lie between 0.05 and 2.")
+            raise ValueError(_("Each temperature must lie between 0.05 and 2."))
         return self
 
 
@@ -96,58 +138,98 @@ class PreferenceTrainingConfig(RecipeConfig):
     learning_rates: ClassVar[dict[str, float]]
 
     model: str = Field(
-        title="Start from",
+        title=_("Start from"),
         pattern=MODEL_NAME,
         json_schema_extra=names_model(SPEAKERS),
-        description="The model that training starts from. It stays as it is; a new version is made.",
+        description=_("The model that training starts from. It stays as it is; a new version is made."),
     )
     tuning: Literal["lora", "full"] = Field(
         "lora",
-        title="What to train",
+        title=_("What to train"),
         json_schema_extra=BASIC,
-        description="lora trains small added matrices: less memory, less forgetting. full trains every weight.",
+        description=_("lora trains small added matrices: less memory, less forgetting. full trains every weight."),
     )
     epochs: int = Field(
-        1, ge=1, le=100, json_schema_extra=BASIC, description="How often training goes through the whole data."
+        1,
+        title=_("Epochs"),
+        ge=1,
+        le=100,
+        json_schema_extra=BASIC,
+        description=_("How often training goes through the whole data."),
     )
     max_pairs: int | None = Field(
         None,
-        title="Most pairs",
+        title=_("Most pairs"),
         ge=1,
         json_schema_extra=BASIC,
-        description="Train on at most this many pairs, spread evenly over the tasks. Empty: all.",
+        description=_("Train on at most this many pairs, spread evenly over the tasks. Empty: all."),
     )
     max_length: int = Field(
         512,
+        title=_("Max length"),
         ge=16,
         le=32768,
-        description="Prompt and answer together, in tokens. Pairs that are longer are left out and counted.",
+        description=_("Prompt and answer together, in tokens. Pairs that are longer are left out and counted."),
     )
     learning_rate: float | None = Field(
-        None, gt=0, le=0.1, description="Size of the steps. Empty: the usual value for lora or full."
+        None,
+        title=_("Learning rate"),
+        gt=0,
+        le=0.1,
+        description=_("Size of the steps. Empty: the usual value for lora or full."),
     )
-    batch_size: int = Field(4, ge=1, le=1024, description="Pairs in memory at a time.")
+    batch_size: int = Field(4, title=_("Batch size"), ge=1, le=1024, description=_("Pairs in memory at a time."))
     gradient_accumulation: int = Field(
-        2, ge=1, le=1024, description="Batches that are added up before the weights change."
+        2,
+        title=_("Gradient accumulation"),
+        ge=1,
+        le=1024,
+        description=_("Batches that are added up before the weights change."),
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute instead of remembering: less memory, slower.")
-    lora_r: int = Field(16, title="LoRA rank", ge=1, le=512, description="Rank of the added matrices.")
+    gradient_checkpointing: bool = Field(
+        False,
+        title=_("Gradient checkpointing"),
+        description=_("Recompute instead of remembering: less memory, slower."),
+    )
+    lora_r: int = Field(16, title=_("LoRA rank"), ge=1, le=512, description=_("Rank of the added matrices."))
     lora_alpha: int = Field(
-        32, title="LoRA alpha", ge=1, le=1024, description="Their weight is alpha divided by the rank."
+        32, title=_("LoRA alpha"), ge=1, le=1024, description=_("Their weight is alpha divided by the rank.")
     )
-    lora_dropout: float = Field(0.0, title="LoRA dropout", ge=0, lt=1, description="Share of inputs dropped at random.")
-    warmup_share: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Pull of the weights towards zero.")
+    lora_dropout: float = Field(
+        0.0, title=_("LoRA dropout"), ge=0, lt=1, description=_("Share of inputs dropped at random.")
+    )
+    warmup_share: float = Field(
+        0.1, title=_("Warmup share"), ge=0, lt=1, description=_("Share of the steps in which the learning rate rises.")
+    )
+    weight_decay: float = Field(
+        0.0, title=_("Weight decay"), ge=0, le=1, description=_("Pull of the weights towards zero.")
+    )
     eval_share: float = Field(
         0.1,
+        title=_("Eval share"),
         ge=0,
         le=0.5,
-        description="At least this share of the prompts is held out to measure accuracy; no prompt is on both sides.",
+        description=_(
+            "At least this share of the prompts is held out to measure accuracy; no prompt is on both sides."
+        ),
     )
-    eval_every: int = Field(20, ge=1, description="Measure on the held-out pairs every so many steps, and at the end.")
-    max_eval_pairs: int = Field(200, ge=1, description="Held-out pairs to measure on, spread evenly over the tasks.")
+    eval_every: int = Field(
+        20,
+        title=_("Eval every"),
+        ge=1,
+        description=_("Measure on the held-out pairs every so many steps, and at the end."),
+    )
+    max_eval_pairs: int = Field(
+        200,
+        title=_("Max eval pairs"),
+        ge=1,
+        description=_("Held-out pairs to measure on, spread evenly over the tasks."),
+    )
     save_every: int = Field(
-        20, ge=1, description="Write a checkpoint every so many steps; a killed run goes on from it."
+        20,
+        title=_("Save every"),
+        ge=1,
+        description=_("Write a checkpoint every so many steps; a killed run goes on from it."),
     )
 
     def step_size(self) -> float:
@@ -164,82 +246,105 @@ class PreferenceTrainingConfig(RecipeConfig):
 
 
 class RewardConfig(PreferenceTrainingConfig):
-    """A model that scores answers as the annotators rank them."""
-
     method: ClassVar[str] = "reward"
-    title: ClassVar[str] = "Train a reward model"
+    title: ClassVar[str] = _("Train a reward model")
+    purpose: ClassVar[str] = _("A model that scores answers as the annotators rank them.")
     learning_rates: ClassVar[dict[str, float]] = {"lora": 2e-4, "full": 1e-5}
 
     margins: bool = Field(
-        True, description="Ask for a larger difference of scores where people preferred strongly, if they said so."
+        True,
+        title=_("Margins"),
+        description=_("Ask for a larger difference of scores where people preferred strongly, if they said so."),
     )
-    center_coefficient: float = Field(0.01, ge=0, le=1, description="Pull of the scores towards a mean of zero.")
+    center_coefficient: float = Field(
+        0.01, title=_("Center coefficient"), ge=0, le=1, description=_("Pull of the scores towards a mean of zero.")
+    )
 
 
 class DPOConfig(PreferenceTrainingConfig):
-    """Direct preference optimisation: make the chosen answers likelier, without a reward model."""
-
     method: ClassVar[str] = "dpo"
-    title: ClassVar[str] = "Train with DPO"
+    title: ClassVar[str] = _("Train with DPO")
+    purpose: ClassVar[str] = _(
+        "Direct preference optimisation: make the chosen answers likelier, without a reward model."
+    )
     learning_rates: ClassVar[dict[str, float]] = {"lora": 5e-5, "full": 1e-6}
 
     beta: float = Field(
         0.1,
+        title=_("Beta"),
         gt=0,
         le=10,
         json_schema_extra=BASIC,
-        description="How near the model stays to where it started; larger is nearer.",
+        description=_("How near the model stays to where it started; larger is nearer."),
     )
     label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="Share of the comparisons that are assumed to be the wrong way round."
+        0.0,
+        title=_("Label smoothing"),
+        ge=0,
+        lt=0.5,
+        description=_("Share of the comparisons that are assumed to be the wrong way round."),
     )
 
 
 class EvaluateConfig(RecipeConfig):
-    """Measure a reward model on held-out comparisons, or a policy against another on prompts that no training saw."""
-
     method: ClassVar[str] = "evaluate"
-    title: ClassVar[str] = "Evaluate"
+    title: ClassVar[str] = _("Evaluate")
+    purpose: ClassVar[str] = _(
+        "Measure a reward model on held-out comparisons, or a policy against another on prompts that no training saw."
+    )
 
     model: str = Field(
-        title="Model",
+        title=_("Model"),
         pattern=MODEL_NAME,
         json_schema_extra=names_model([*SPEAKERS, "reward"]),
-        description="The reward model or policy to measure.",
+        description=_("The reward model or policy to measure."),
     )
     baseline: str | None = Field(
         None,
-        title="Compare with",
+        title=_("Compare with"),
         pattern=MODEL_NAME,
         json_schema_extra=names_model(SPEAKERS),
-        description="For a policy: the model that it is compared with.",
+        description=_("For a policy: the model that it is compared with."),
     )
     judge: str | None = Field(
         None,
-        title="Judge",
+        title=_("Judge"),
         pattern=MODEL_NAME,
         json_schema_extra=names_model(["reward"]),
-        description="For a policy: the reward model that scores both answers.",
+        description=_("For a policy: the reward model that scores both answers."),
     )
-    per_prompt: int = Field(1, ge=1, le=16, description="Answers of each model to each prompt.")
+    per_prompt: int = Field(
+        1, title=_("Answers per prompt"), ge=1, le=16, description=_("Answers of each model to each prompt.")
+    )
     max_new_tokens: int = Field(
-        256, title="Longest answer", ge=1, le=2048, json_schema_extra=BASIC, description="In tokens, for both models."
+        256,
+        title=_("Longest answer"),
+        ge=1,
+        le=2048,
+        json_schema_extra=BASIC,
+        description=_("In tokens, for both models."),
     )
     temperature: float = _temperature(0.7)
     top_p: float = _top_p(0.9)
-    batch_size: int = Field(16, ge=1, le=512, description="Answers that are written or scored at the same time.")
+    batch_size: int = Field(
+        16, title=_("Batch size"), ge=1, le=512, description=_("Answers that are written or scored at the same time.")
+    )
     max_length: int = Field(
-        1024, ge=16, le=32768, description="The most tokens that are scored; of longer texts the beginning is left out."
+        1024,
+        title=_("Max length"),
+        ge=16,
+        le=32768,
+        description=_("The most tokens that are scored; of longer texts the beginning is left out."),
     )
 
     @model_validator(mode="after")
     def check_comparison(self) -> EvaluateConfig:
         if (self.baseline is None) != (self.judge is None):
             raise ValueError(
-                "To compare two policies give both a baseline and a judge; to measure a reward model give neither."
+                _("To compare two policies give both a baseline and a judge; to measure a reward model give neither.")
             )
         if self.baseline == self.model:
-            raise ValueError("A model cannot be compared with itself: choose another baseline.")
+            raise ValueError(_("A model cannot be compared with itself: choose another baseline."))
         return self
 
 

@@ -42,7 +42,6 @@ SENTENCES = {
     "string_pattern_mismatch": gettext_lazy("This is not possible here."),
     "too_short": gettext_lazy("Give at least {min_length}."),
     "too_long": gettext_lazy("Give at most {max_length}."),
-    "value_error": "{error}",
 }
 
 
@@ -67,7 +66,7 @@ def form_field(name: str, info: FieldInfo) -> forms.Field:
     default = None if info.is_required() else info.get_default(call_default_factory=True)
     common: dict[str, Any] = {
         "label": gettext(info.title or name.replace("_", " ").capitalize()),
-        "help_text": gettext(info.description or ""),
+        "help_text": gettext(info.description) if info.description else "",
         "initial": default,
         "required": info.is_required(),  # an emptied field takes its default
     }
@@ -288,6 +287,8 @@ class LaunchForm(forms.Form):
 
 def sentence(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in words for a person."""
+    if error["type"] == "value_error":
+        return gettext(str(error["ctx"]["error"]))
     known = SENTENCES.get(error["type"])
     return str(known).format(**error.get("ctx", {})) if known else str(error["msg"])
 

@@ -50,7 +50,7 @@ def methods() -> list[Method]:
 
 def about(config: type[RecipeConfig]) -> Method:
     key = config.method
-    return Method(key, _(config.title), _((config.__doc__ or "").strip()), str(NEEDS.get(key, "")))
+    return Method(key, _(config.title), _(config.purpose), str(NEEDS.get(key, "")))
 
 
 def obstacles(config: type[RecipeConfig], user: Any) -> list[Obstacle]:

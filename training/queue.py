@@ -68,7 +68,7 @@ def enqueue(
     checked, models = check(method, config)
     with _one_generation_per_project(), transaction.atomic():
         run = Run.objects.create(
-            name=name.strip() or METHODS[method].title,
+            name=name.strip() or _(METHODS[method].title),
             method=method,
             config=checked.model_dump(mode="json"),
             device=checked.device,

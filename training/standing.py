@@ -106,7 +106,8 @@ def _queued(run: Run, badge: Badge) -> Standing:
 def _running(run: Run, badge: Badge, now: datetime) -> Standing:
     doing = str(PHASES.get(run.phase, ""))
     if run.total_steps:
-        place = _("Running, %(progress)s") % {"progress": progress(run)} + (f": {doing}." if doing else ".")
+        words = _("Running, %(progress)s: %(doing)s.") if doing else _("Running, %(progress)s.")
+        place = words % {"progress": progress(run), "doing": doing}
     else:
         place = _("Running: %(doing)s.") % {"doing": doing or _("starting up")}
     if run.cancel_requested:
