@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Max
 from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -259,7 +259,8 @@ class _Importer:
             row.task or _content_id(content_hash, row.candidates)
             for (_where, row), content_hash in zip(rows, hashes, strict=True)
         ]
-        prompts, tasks = self._stored_prompts(hashes), self._stored_tasks(names, hashes)
+        nameless = [content_hash for (_where, row), content_hash in zip(rows, hashes, strict=True) if not row.task]
+        prompts, tasks = self._stored_prompts(hashes), self._stored_tasks(names, nameless)
         stored = {rows.task.pk for rows in tasks.values()}
         new: list[_TaskRows] = []
         judgements: list[tuple[str, RankingRow, _TaskRows, list[int]]] = []
@@ -284,15 +285,19 @@ class _Importer:
         self._store_judgements(judgements, stored)
 
     def _stored_prompts(self, hashes: Iterable[str]) -> dict[str, Prompt]:
-        prompts = self.project.prompts.filter(content_hash__in=set(hashes)).only("content_hash")
+        prompts = Prompt.objects.filter(project=self.project, content_hash__in=set(hashes)).only("content_hash")
         return {prompt.content_hash: prompt for prompt in prompts}
 
-    def _stored_tasks(self, names: Sequence[str], hashes: Sequence[str]) -> dict[str, _TaskRows]:
-        """Tasks by external id; one that came with its prompt has none and goes by its content."""
-        here = Q(external_id__in=set(names)) | Q(external_id=None, prompt__content_hash__in=set(hashes))
-        found = self.project.tasks.filter(here).select_related("prompt").prefetch_related("candidates")
+    def _stored_tasks(self, names: Iterable[str], nameless: Iterable[str]) -> dict[str, _TaskRows]:
+        """Tasks by external id; one that came with its prompt has none, and goes by its prompt's hash and its texts."""
+        found = Task.objects.filter(project=self.project).select_related("prompt").prefetch_related("candidates")
+        found = found.only("external_id", "prompt__content_hash")
         tasks = {}
-        for task in found.only("external_id", "prompt__content_hash"):
+        # Two queries: joined by "or" they would read every task of the project.
+        for task in [
+            *found.filter(external_id__in=set(names)),
+            *found.filter(external_id=None, prompt__in=self._stored_prompts(nameless).values()),
+        ]:
             candidates = sorted(task.candidates.all(), key=lambda candidate: candidate.pk)
             content_hash = task.prompt.content_hash
             name = task.external_id or _content_id(content_hash, candidates)

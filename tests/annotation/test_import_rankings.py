@@ -250,6 +250,17 @@ def test_the_same_person_is_named_once_in_many_chunks(project, monkeypatch):
     assert Membership.objects.count() == 3
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_queries_grow_with_chunks_not_with_lines(project, django_assert_max_num_queries, named):
+    lines = [row(f"a{n % 3}", task=f"t{n}", prompt=f"Question {n // 2}?") for n in range(100)]
+    if not named:
+        lines = [{name: value for name, value in line.items() if name != "task"} for line in lines]
+
+    for stored in (100 if named else 50, 0):
+        with django_assert_max_num_queries(40):
+            assert import_rankings(project, lines).tasks == stored
+
+
 def test_out_and_in_again_agreement_is_the_same(project, make_member, make_task):
     """By people and by import, with ties, all bad, unranked and an amendment: an empty project takes the export in."""
     from annotation.models import Project
