@@ -99,23 +99,22 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def _plain_field(kind: Any, limits: list[Any], common: dict[str, Any]) -> forms.Field | None:
-    """Only limits that a browser knows stand in the field; pydantic checks all of them."""
+    """The browser is told the limits; pydantic checks them, so that the form has no second truth."""
     if kind is str:
         return forms.CharField(max_length=300, **common)
     least = next((limit.ge for limit in limits if isinstance(limit, Ge)), None)
     most = next((limit.le for limit in limits if isinstance(limit, Le)), None)
-    if kind is int:
-        return forms.IntegerField(min_value=least, max_value=most, **common)  # type: ignore[arg-type]
-    if kind is float:
-        return forms.FloatField(min_value=least, max_value=most, **common)  # type: ignore[arg-type]
-    return None
+    if kind not in (int, float):
+        return None
+    field = forms.IntegerField(**common) if kind is int else forms.FloatField(**common)
+    field.widget.attrs |= {name: limit for name, limit in (("min", least), ("max", most)) if limit is not None}
+    return field
 
 
 class DatasetField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for mypy only
     def label_from_instance(self, dataset: Dataset) -> str:
-        pairs = launches.training_pairs(dataset)
-        words = ngettext("%(n)s pair to learn from", "%(n)s pairs to learn from", pairs)
-        return f"{dataset} · {words % {'n': intcomma(pairs)}}"
+        pairs = dataset.summary.get("pairs", 0)
+        return f"{dataset} · {ngettext('%(n)s pair', '%(n)s pairs', pairs) % {'n': intcomma(pairs)}}"
 
 
 class LaunchForm(forms.Form):
@@ -181,7 +180,7 @@ class LaunchForm(forms.Form):
                 empty_label=None if self.method is not EvaluateConfig else gettext("None"),
                 help_text=gettext("Held-out comparisons, to measure a reward model.")
                 if self.method is EvaluateConfig
-                else gettext("A frozen snapshot: it never changes under a run."),
+                else gettext("A frozen snapshot. Some of its pairs are held out, to measure on."),
             )
         if self.method in (GenerateConfig, EvaluateConfig):
             self.fields["project"] = forms.ModelChoiceField(

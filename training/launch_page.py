@@ -93,5 +93,5 @@ def button(form: LaunchForm) -> str:
     dataset = form.datasets.filter(pk=form.dataset_shown or 0).first()
     if form.method.method not in TRAINS or dataset is None:
         return _(form.method.title)
-    pairs = training_pairs(dataset, form.config_shown())
+    pairs = training_pairs(dataset, form.config_shown() or form.method.model_construct())
     return ngettext("Train on %(n)s pair", "Train on %(n)s pairs", pairs) % {"n": intcomma(pairs)}
