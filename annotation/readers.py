@@ -127,7 +127,7 @@ def _read_jsonl(file: Any, name: str) -> Iterator[Line]:
             yield Line(where, {}, _too_long())
         elif line.strip():
             try:
-                row = parse_json(line.decode())
+                row = parse_json(line.decode().strip())
             except UnicodeDecodeError as error:
                 yield Line(where, {}, _("is not UTF-8 at byte %(byte)d") % {"byte": error.start + 1})
             except ValueError as error:
@@ -208,5 +208,8 @@ def parse_json(text: str) -> Any:
 
     try:
         return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        reason = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
+        raise ValueError(_("%(reason)s at character %(n)d") % {"reason": reason, "n": error.pos + 1}) from None
     except RecursionError:
         raise ValueError(_("it is nested too deeply")) from None

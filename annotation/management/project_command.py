@@ -47,8 +47,8 @@ class ProjectCommand(BaseCommand):
 
         def show(done: int) -> None:
             if sys.stderr.isatty():
-                self.stderr.write(f"\r{label}: {done:,}", ending="")
-                self.stderr.flush()
+                sys.stderr.write(f"\r\x1b[K{label}: {done:,}\r")  # the next line written takes its place
+                sys.stderr.flush()
 
         return show
 

@@ -1,7 +1,9 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 
 import pytest
+from django.db import connection
 
 from annotation.assignment import next_task
 from annotation.exports import export_rows
@@ -259,6 +261,22 @@ def test_queries_grow_with_chunks_not_with_lines(project, django_assert_max_num_
     for stored in (100 if named else 50, 0):
         with django_assert_max_num_queries(40):
             assert import_rankings(project, lines).tasks == stored
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_file_by_four_at_once_is_stored_once(project):
+    lines = [row(f"a{n % 3}", task=f"t{n}", prompt=f"Question {n // 2}?") for n in range(40)]
+
+    def store(_):
+        try:
+            return import_rankings(project, lines).rankings
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(store, range(4))) == [0, 0, 0, 40]
+
+    assert (Task.objects.count(), Ranking.objects.count(), Membership.objects.count()) == (40, 40, 3)
 
 
 def test_out_and_in_again_agreement_is_the_same(project, make_member, make_task):
