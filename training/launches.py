@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from annotation import exports
 from training import queue, registry, snapshots
-from training.configs import PreferenceTrainingConfig, RecipeConfig
+from training.configs import METHODS, PreferenceTrainingConfig, RecipeConfig
 from training.models import Dataset, ModelVersion, Run
 from training.queue import WrongState
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from annotation.models import Project
 
 # Until this installation has generated something: SmolLM2-135M, 256 tokens, two CPU cores without bf16.
-USUAL_SECONDS_PER_ANSWER = 3.0
+USUAL_SECONDS_PER_ANSWER = 2.5
 LOADING_SECONDS = 15
 
 
@@ -109,7 +109,8 @@ def launch_training(
     **settings: Any,
 ) -> Run:
     """Train or evaluate on a snapshot of a project: on its newest if nothing was judged since, else on a fresh one."""
-    settings.setdefault("model", default_start(method))
+    if issubclass(METHODS.get(method, RecipeConfig), PreferenceTrainingConfig):
+        settings.setdefault("model", default_start())
     queue.check(method, settings)  # a mistake in the settings must not leave a snapshot behind
     needs_snapshot = not settings.get("baseline")
     if dataset is None and needs_snapshot:
@@ -124,8 +125,8 @@ def launch_training(
     )
 
 
-def default_start(method: str) -> str:
-    """The model that a method starts from when nobody says otherwise."""
+def default_start() -> str:
+    """The model that training starts from when nobody says otherwise."""
     model = registry.default_speaker()
     if model is None:
         raise NoModel(_("No model is registered yet. Register one with: manage.py register_model NAME FOLDER"))

@@ -75,7 +75,6 @@ class Run(models.Model):
     step = models.PositiveIntegerField(default=0)  # the recipe's progress
     total_steps = models.PositiveIntegerField(default=0)
     phase = models.CharField(max_length=80, blank=True)
-    started_step = models.PositiveIntegerField(default=0)  # where this attempt began to count
     progressed_at = models.DateTimeField(null=True)
     parts_imported = models.PositiveIntegerField(default=0)  # samples/ parts that entered the project
     metrics_read = models.PositiveBigIntegerField(default=0)  # bytes of metrics.jsonl that are rows already

@@ -139,7 +139,6 @@ def claim(worker: str, *, host: str, device: str) -> Run | None:
                     heartbeat_at=now,
                     progressed_at=now,
                     started_at=now,
-                    started_step=F("step"),
                     attempts=F("attempts") + 1,
                     error="",
                 )

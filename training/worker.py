@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import psutil
-from django.db import OperationalError, close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0  # how soon a metric shows, a cancelled run hears of it, and a queued run starts
 CANCEL_GRACE = 30.0  # seconds in which a recipe may stop by itself
+DATABASE_AWAY = (OperationalError, InterfaceError)  # restarted, unreachable, busy for too long
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class WorkerProcess:
                     worked = self.work_one() is not None
                     if until is not None and not Run.objects.get(pk=until.pk).active:
                         return
-                except OperationalError as error:  # the database is away or busy: it will be back
+                except DATABASE_AWAY as error:  # it will be back
                     log.warning("The database does not answer: %s", error)
                     worked = False
                     close_old_connections()
@@ -113,7 +114,7 @@ class WorkerProcess:
             if process is not None and not self._passed_on_here(run):
                 local.stop(process)
             raise
-        except OperationalError:
+        except DATABASE_AWAY:
             raise  # the run stays ours if the database is back soon; otherwise it is lost, and resumed
         except Exception as error:
             # Whatever went wrong around the recipe is the run's end, said on its page; the worker lives on.
@@ -135,7 +136,7 @@ class WorkerProcess:
             try:
                 cancelled = self._beat(run)
                 self._take_in(run, folder)
-            except OperationalError as error:
+            except DATABASE_AWAY as error:
                 log.warning("Run %s: the database does not answer: %s", run.pk, error)
                 if time.monotonic() - self._beat_at > queue.LOST_AFTER.total_seconds():
                     local.stop(process)  # by now another worker may have the run

@@ -5,6 +5,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from django.db import connection
 
@@ -120,6 +121,39 @@ def test_nothing_is_left_of_what_was_refused(folder, storage):
 def test_what_is_neither_a_folder_nor_on_the_hub(tmp_path):
     with pytest.raises(UnfitModel, match="neither a folder nor a model's name"):
         register_model("tiny", tmp_path / "nothing")
+
+
+def test_of_the_hub_only_plain_files_of_the_top_folder_are_fetched(monkeypatch):
+    """The hub's own filter chooses from a repository's files; the download itself is played here."""
+    repository = {
+        "config.json": b"{}",
+        "model.safetensors": safetensors(),
+        "pytorch_model.bin": b"\x80",
+        "modeling_x.py": b"import os",
+        "onnx/config.json": b"{}",
+        "README.md": b"#",
+    }
+    fetched = []
+
+    def download(name, *, local_dir, **patterns):
+        fetched.extend(huggingface_hub.utils.filter_repo_objects(repository, **patterns))
+        local_dir.mkdir()
+        for file in fetched:
+            (local_dir / file).write_bytes(repository[file])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    model = register_model("tiny", "someone/tiny")
+    assert fetched == ["config.json", "model.safetensors"]
+    assert model.source == "someone/tiny"
+
+
+def test_a_hub_that_does_not_answer_is_told_in_one_sentence(monkeypatch):
+    def download(name, **_):
+        raise OSError("No route to the hub.\nTraceback ...")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(UnfitModel, match=r"^someone/tiny could not be fetched from the hub: No route to the hub\.$"):
+        register_model("tiny", "someone/tiny")
 
 
 def test_a_changed_file_is_noticed(folder):

@@ -17,6 +17,7 @@ from tests.training import patient_recipe as recipe
 from tests.training.worker_process import plain_model, worker_process
 from training import queue, registry, worker
 from training.launchers import local
+from training.launches import launch_generation, launch_training
 from training.models import Dataset, Evaluation, Metric, ModelVersion, Run, Worker
 from training.rundir import RunFolder
 from training.worker import WorkerProcess
@@ -426,6 +427,24 @@ def test_a_recipe_that_does_not_listen_is_killed(make_run, monkeypatch):
     assert local.find(RunFolder(run.folder)) is None
 
 
+# The database
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only a server can hang up")
+def test_a_database_that_hangs_up_does_not_end_the_run(make_run, waiting, storage):
+    run = make_run(max_new_tokens=200)
+    with worker_process(storage):
+        wait_until(parts_in(run, 1))
+        for _ in range(3):
+            with connection.cursor() as cursor:
+                others = "datname = current_database() AND pid <> pg_backend_pid()"
+                cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+            time.sleep(0.2)
+        wait_until(lambda: not fresh(run).active)
+    assert (run.state, run.attempts) == ("succeeded", 1), run.error
+    assert_answered_once(run, waiting)
+
+
 # Several workers
 
 
@@ -454,3 +473,37 @@ def test_workers_at_once_never_share_a_run(make_run, dataset, storage):
         assert RunFolder(run.folder).log_tail().count("working with") == 1
         assert Metric.objects.filter(run=run, name="loss/train").count() == 10
     assert sorted(ModelVersion.objects.exclude(run=None).values_list("version", flat=True)) == [1, 2, 3, 4, 5, 6]
+
+
+# Real recipes
+
+
+@pytest.mark.recipe
+def test_answers_and_a_reward_model_by_real_recipes(tiny, project, monkeypatch):
+    monkeypatch.setattr(local, "RECIPES", "training.recipes")
+    base = registry.register_model("tiny", tiny)
+    imports.import_prompts(project, [{"prompt": f"What is {n} and {n}?"} for n in range(3)])
+    run = launch_generation(project, per_prompt=3, max_new_tokens=4)
+    work()
+    assert fresh(run).state == "succeeded", run.error
+    tasks = list(project.tasks.filter(ready=True).prefetch_related("candidates"))
+    assert len(tasks) == 3
+    assert {candidate.model_name for task in tasks for candidate in task.candidates.all()} == {str(base)}
+
+    rankings = [
+        {
+            "prompt": task.prompt.messages,
+            "candidates": [{"text": each.text, "model": each.model_name} for each in task.candidates.all()],
+            "annotator": "a1",
+            "tiers": [[n] for n in range(task.candidates.count())],
+        }
+        for task in tasks
+    ]
+    imports.import_rankings(project, rankings)
+    run = launch_training("reward", project=project, batch_size=1, gradient_accumulation=1, max_pairs=2, save_every=1)
+    work()
+    assert fresh(run).state == "succeeded", run.error
+    model = ModelVersion.objects.get(run=run)
+    assert {file.suffix for file in model.path.iterdir()} <= {".safetensors", ".json"}
+    assert run.metrics.filter(name="loss/train").count() == run.outcome["summary"]["steps"] == 2
+    assert (run.step, run.outcome["peak_memory_mb"] > 100) == (2, True)
