@@ -133,7 +133,7 @@ GOOD = b'{"prompt": "Good?"}\n'
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (b'{"prompt": "broken', "p.jsonl, line 2: is not JSON: unterminated string starting at character 12."),
+        (b'{"prompt": "broken', "p.jsonl, line 2: is not JSON: unterminated string starting at character 12"),
         (b'{"prompt": "caf\xe9?"}', "p.jsonl, line 2: is not UTF-8 at byte 16"),
         (b'{"language": "en"}', "p.jsonl, line 2: prompt: is missing"),
         (b'{"prompt": "  \\n"}', "p.jsonl, line 2: prompt: is empty"),
