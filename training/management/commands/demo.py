@@ -35,8 +35,8 @@ class Command(BaseCommand):
         parser.add_argument("--small", action="store_true", help="with --headless: the least of everything, for tests")
 
     def handle(self, *, port: int, headless: bool, small: bool, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGHUP, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT too: a shell's background job ignores it
+            signal.signal(number, _interrupt)
         prepare_model()
         with ExitStack() as stack:
             hold_storage(stack)
