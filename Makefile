@@ -11,6 +11,7 @@ PY := .venv/bin/python
 MODEL := .setup/models/smollm2-135m-instruct
 STATIC := $(shell find static -not -path '*/vendor*' 2>/dev/null)
 CATALOGS := $(shell find locale -name '*.po' 2>/dev/null)
+UNTRANSLATED := .venv node_modules static static_collected tests setup benchmarks storage test-results
 
 help:
 	@echo "make demo      run the platform on this machine and print its address and the logins"
@@ -18,6 +19,7 @@ help:
 	@echo "make test-all  the slow ones and the benchmarks as well"
 	@echo "make loop      the whole loop without a browser: prompts to a compared policy, under 10 minutes"
 	@echo "make setup     only what these need: .venv, dependencies, front-end libraries, model"
+	@echo "make messages  bring new texts into the catalogs of translations (needs GNU gettext)"
 	@echo "make clean     remove what make setup made; storage/ stays"
 
 demo: setup
@@ -57,6 +59,11 @@ setup: .setup/environment .setup/frontend .setup/translations .setup/static $(MO
 	@$(PY) manage.py collectstatic --no-input --clear --verbosity 0
 	@touch $@
 
+# The date of creation would change at every run.
+messages: .setup/environment
+	@$(PY) manage.py makemessages --all --add-location file --no-wrap --no-obsolete $(UNTRANSLATED:%=--ignore %)
+	@for po in $(CATALOGS); do sed '/^"POT-Creation-Date: /d' "$$po" >"$$po.new" && mv "$$po.new" "$$po" || exit 1; done
+
 $(MODEL)/config.json: | .setup/environment
 	@echo "Preparing SmolLM2-135M-Instruct (540 MB in $(MODEL))"
 	@$(PY) -m training.recipes.prepare_smollm2 $(MODEL)
@@ -67,4 +74,4 @@ chromium: .setup/environment
 clean:
 	rm -rf .venv .setup node_modules static/vendor static_collected *.egg-info
 
-.PHONY: help demo loop test test-all lint format setup chromium clean
+.PHONY: help demo loop test test-all lint format setup messages chromium clean

@@ -26,9 +26,15 @@ import numpy.typing as npt
 
 from annotation.comparisons import Tiers, verdicts
 
+
+def gettext_noop(text: str) -> str:
+    """Mark a reason for the translators; the pages that show it translate it."""
+    return text
+
+
 FIRST, TIE, SECOND = 0, 1, 2
 RESAMPLES = 1000
-NO_OVERLAP = "Nobody's work overlaps, so agreement cannot be measured."
+NO_OVERLAP = gettext_noop("Nobody's work overlaps, so agreement cannot be measured.")
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -149,7 +155,7 @@ def raw_agreement(counts: Ints, tasks: Ints, undefined: Undefined) -> dict[str, 
     shares = (counts * (counts - 1)).sum(axis=1) / (judges * (judges - 1))
     interval = _clustered_wilson(shares, tasks)
     if interval is None:
-        undefined["pairwise.raw_ci"] = "Only one task was judged by several people."
+        undefined["pairwise.raw_ci"] = gettext_noop("Only one task was judged by several people.")
     return {"raw": float(shares.mean()), "raw_ci": interval}
 
 
@@ -165,11 +171,11 @@ def alphas(counts: Ints, tasks: Ints, undefined: Undefined) -> dict[str, Any]:
         if not len(counts):
             reason = NO_OVERLAP
         elif (counts.sum(axis=0) > 0).sum() < 2:
-            reason = "All verdicts are the same, so chance cannot be told from agreement."
+            reason = gettext_noop("All verdicts are the same, so chance cannot be told from agreement.")
         else:
             found[name] = float(krippendorff.alpha(value_counts=counts, level_of_measurement=level))
             found[f"{name}_ci"] = _bootstrap(coincidences, partial(_alpha, level=level))
-            reason = "The tasks are too few or too much alike to resample."
+            reason = gettext_noop("The tasks are too few or too much alike to resample.")
         for key in (name, f"{name}_ci"):
             if found[key] is None:
                 undefined[f"pairwise.{key}"] = reason
@@ -183,15 +189,13 @@ def fleiss_kappa(counts: Ints, undefined: Undefined, name: str = "pairwise.fleis
         undefined[name] = NO_OVERLAP
         return None
     if judges.min() != judges.max():
-        undefined[name] = (
-            f"Items have {judges.min()} to {judges.max()} judgements; Fleiss needs the same number on each."
-        )
+        undefined[name] = gettext_noop("The pairs have different numbers of verdicts; Fleiss needs the same on each.")
         return None
     m = judges[0]
     observed = ((counts * (counts - 1)).sum(axis=1) / (m * (m - 1))).mean()
     chance = ((counts.sum(axis=0) / counts.sum()) ** 2).sum()
     if chance >= 1:
-        undefined[name] = "All verdicts are the same, so chance cannot be told from agreement."
+        undefined[name] = gettext_noop("All verdicts are the same, so chance cannot be told from agreement.")
         return None
     return float((observed - chance) / (1 - chance))
 
@@ -207,9 +211,9 @@ def cohen_kappas(shared: VerdictPairs, annotators: list[str], undefined: Undefin
         f"{annotators[number // len(annotators)]}|{annotators[number % len(annotators)]}": cohen_kappa(table)
         for number, table in zip(couples.tolist(), cells, strict=True)
     }
-    if alike := sum(kappa is None for kappa in kappas.values()):
-        undefined["pairwise.cohen_kappa"] = (
-            f"{alike} of {len(kappas)} are null: both people gave one and the same verdict on all they share."
+    if None in kappas.values():
+        undefined["pairwise.cohen_kappa"] = gettext_noop(
+            "Undefined where both people gave one and the same verdict on all that they share."
         )
     return kappas
 
@@ -233,7 +237,7 @@ def bradley_terry_of_models(
     name = "pairwise.bradley_terry"
     names = sorted({models.get(int(candidate), "") for candidate in np.unique(table.pairs)} - {""})
     if len(names) < 2:
-        undefined[name] = "Fewer than two named models were compared."
+        undefined[name] = gettext_noop("Fewer than two named models were compared.")
         return None
     number = {model: n for n, model in enumerate(names)}
     wrote = np.array([[number.get(models.get(int(c), ""), -1) for c in pair] for pair in table.pairs])
@@ -245,7 +249,9 @@ def bradley_terry_of_models(
     np.add.at(wins, (second[use], first[use]), 1 - won[use])
     shares = bradley_terry(wins)
     if shares is None:
-        undefined[name] = "Some models never lost or never met the others, so their strength has no bound."
+        undefined[name] = gettext_noop(
+            "Some models never lost or never met the others, so their strength has no bound."
+        )
         return None
     return dict(sorted(zip(names, shares.tolist(), strict=True), key=lambda item: -item[1]))
 
@@ -286,12 +292,12 @@ def mean_tau_b(shared: VerdictPairs, undefined: Undefined) -> dict[str, Any]:
         both, xx, yy = (np.bincount(group, weights=values) for values in (x * y, x * x, y * y))
         defined = (xx > 0) & (yy > 0)
         taus = both[defined] / np.sqrt(xx[defined] * yy[defined])
-        reason = "Wherever two people ranked the same task, one of them tied everything."
+        reason = gettext_noop("Wherever two people ranked the same task, one of them tied everything.")
         if len(taus):
             found["mean"], found["pairs"] = float(taus.mean()), len(taus)
             sums = _sum_by(task[defined], np.stack([taus, np.ones(len(taus))], axis=1))
             found["ci"] = _bootstrap(sums, lambda sums: sums[:, 0] / sums[:, 1])
-            reason = "The tasks are too few or too much alike to resample."
+            reason = gettext_noop("The tasks are too few or too much alike to resample.")
     undefined.update({f"rankings_tau_b.{key}": reason for key in ("mean", "ci") if found[key] is None})
     return found
 
@@ -308,7 +314,7 @@ def mean_kendall_w(judgements: Iterable[Judgement], undefined: Undefined) -> dic
     several = [ranks for ranks in by_task.values() if len(ranks) > 1]
     defined = [w for ranks in several if (w := kendall_w(ranks)) is not None]
     if not defined:
-        undefined["kendall_w.mean"] = "Everyone tied everything." if several else NO_OVERLAP
+        undefined["kendall_w.mean"] = gettext_noop("Everyone tied everything.") if several else NO_OVERLAP
     return {"mean": float(np.mean(defined)) if defined else None, "items": len(defined)}
 
 

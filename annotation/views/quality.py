@@ -19,7 +19,7 @@ from annotation.models import Project, Role
 from annotation.quality import STRONG, USUAL, Quality, annotator_names, project_quality
 from annotation.views.settings import effect
 
-OFFER = {"calibration_share": 0.15, "calibration_overlap": 3}  # the button "Let 3 people judge 15 %"
+OFFERED_SHARE, OFFERED_PEOPLE = 0.15, 3  # the button "Let 3 people judge 15 %"
 MOST_IN_MATRIX = 12  # people; a larger matrix cannot be read
 
 # What stands in the report, by its path: name and meaning.
@@ -32,6 +32,7 @@ FIGURES = [
     (
         "pairwise.alpha_nominal",
         gettext_lazy("Krippendorff's alpha, nominal"),
+        # xgettext:no-python-format
         gettext_lazy("Agreement beyond chance: 0 is chance, 1 is perfect. 72 % raw is only about 0.45 here."),
     ),
     (
@@ -103,9 +104,9 @@ def quality(request: MemberRequest) -> HttpResponse:
         "usual": {"low": USUAL * 100, "high": STRONG * 100, "width": (STRONG - USUAL) * 100},
         "weakest_query": urlencode({"tag": found.summary.weakest.tag}) if found.summary.weakest else "",
         "calibration_percent": round(project.calibration_share * 100),
-        "figures": [_figure(found.report, *figure) for figure in FIGURES],
+        "figures": [_figure(found.report, path, str(name), str(meaning)) for path, name, meaning in FIGURES],
         "matrix": _matrix(found.report, members),
-        "models_reason": found.report["undefined"].get("pairwise.bradley_terry"),
+        "models_reason": _reason(found.report, "pairwise.bradley_terry"),
         "may_offer": request.membership.role == Role.MANAGER and _measures_little(project),
     }
     return render(request, "annotation/quality.html", context)
@@ -116,15 +117,20 @@ def quality(request: MemberRequest) -> HttpResponse:
 def quality_overlap(request: MemberRequest) -> HttpResponse:
     """ "Let 3 people judge 15 %"."""
     project = request.membership.project
-    change = {"overlap": project.overlap, **OFFER}
+    change: dict[str, Any] = {
+        "overlap": project.overlap,
+        "calibration_share": OFFERED_SHARE,
+        "calibration_overlap": OFFERED_PEOPLE,
+    }
     added = seats_added(project, **change)
     set_overlap(project, **change)
+    # xgettext:no-python-format
     messages.success(request, _("Three people will judge 15 % of the tasks.") + " " + effect(added))
     return redirect("quality", project.slug)
 
 
 def _measures_little(project: Project) -> bool:
-    return project.overlap < 2 and project.calibration_share < OFFER["calibration_share"]
+    return project.overlap < 2 and project.calibration_share < OFFERED_SHARE
 
 
 def _ranges(found: Quality) -> list[Range]:
@@ -149,8 +155,14 @@ def _figure(report: dict[str, Any], path: str, name: str, meaning: str) -> dict[
         "value": part[key],
         "interval": part.get("ci" if key == "mean" else f"{key}_ci"),
         "n": part.get("pairs", part.get("items", part.get("units"))),
-        "reason": report["undefined"].get(path),
+        "reason": _reason(report, path),
     }
+
+
+def _reason(report: dict[str, Any], path: str) -> str:
+    """Why a figure is undefined; empty if it is not."""
+    reason = report["undefined"].get(path, "")
+    return _(reason) if reason else ""
 
 
 def _matrix(report: dict[str, Any], members: dict[str, int]) -> dict[str, Any]:
@@ -175,5 +187,5 @@ def _matrix(report: dict[str, Any], members: dict[str, int]) -> dict[str, Any]:
         "square": square if len(names) <= MOST_IN_MATRIX else [],
         "weakest": [(one, members[one], other, members[other], kappa) for one, other, kappa in weakest[:30]],
         "couples": len(couples),
-        "reason": report["undefined"].get("pairwise.cohen_kappa"),
+        "reason": _reason(report, "pairwise.cohen_kappa"),
     }
