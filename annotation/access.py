@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
+from django_htmx.middleware import HtmxDetails
 
 from annotation.models import Membership, Project, Role
 
@@ -33,6 +34,7 @@ class MemberRequest(HttpRequest):
     """A request of someone who has one of the view's roles in the project of the URL."""
 
     membership: Membership
+    htmx: HtmxDetails
 
 
 def membership_for(user: Any, slug: str, *roles: str) -> Membership:

@@ -7,7 +7,6 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm, UserCreationForm
-from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -175,9 +174,24 @@ class RoleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for mypy o
 class SignUpForm(UserCreationForm):  # type: ignore[type-arg]  # generic for mypy only
     """A name and a password, nothing else."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].help_text = _("Letters, digits and @ . + - _")
+        _ask_twice(self, "password1", "password2")
+
 
 class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # generic for mypy only
     """A new password, twice."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _ask_twice(self, "new_password1", "new_password2")
+
+
+def _ask_twice(form: forms.BaseForm, first: str, again: str) -> None:
+    """One line instead of Django's list; what is wrong with a password stands beside it when it is."""
+    form.fields[first].help_text = _("At least 8 characters, and not a common password.")
+    form.fields[again].label, form.fields[again].help_text = _("The same password again"), ""
 
 
 class UploadForm(forms.Form):
@@ -197,7 +211,7 @@ class UploadForm(forms.Form):
         help_text=_("Otherwise one bad line stops the import, and nothing is stored."),
     )
 
-    def clean_file(self) -> UploadedFile:
+    def clean_file(self) -> Any:
         file = self.cleaned_data["file"]
         if file.size > settings.MAX_UPLOAD_MB * 2**20:
             sizes = {"size": filesizeformat(file.size), "most": filesizeformat(settings.MAX_UPLOAD_MB * 2**20)}

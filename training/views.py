@@ -27,11 +27,11 @@ from training.standing import spell, standing
 
 SNAPSHOTS = 10  # the newest; the admin lists all
 EXPORTS = {
-    "preference": gettext_lazy("Preferences: chosen and rejected answers"),
-    "unpaired_preference": gettext_lazy("Unpaired preferences: answers with thumbs"),
-    "prompt_only": gettext_lazy("Prompts alone"),
+    "preference": gettext_lazy("Preferences"),
+    "unpaired_preference": gettext_lazy("Unpaired preferences"),
+    "prompt_only": gettext_lazy("Prompts"),
     "prompt_completion": gettext_lazy("Prompts with their best answers"),
-    "rankings": gettext_lazy("Rankings, as they can be imported again"),
+    "rankings": gettext_lazy("Rankings, to import again"),
 }
 
 
@@ -72,7 +72,7 @@ def snapshot(request: MemberRequest) -> HttpResponse:
     form = SnapshotForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            dataset = snapshots.freeze(project, form.cleaned_data["name"], by=request.user)
+            dataset = snapshots.freeze(project, form.cleaned_data["name"], by=request.membership.user)
         except (snapshots.NothingToFreeze, snapshots.NameTaken) as refusal:
             form.add_error("name", str(refusal))
         else:
@@ -104,7 +104,7 @@ def _start(request: MemberRequest, form: GenerateForm) -> HttpResponse:
         return render(request, "training/data.html", _data_page(request, form), status=422)
     chosen = {"model": form.cleaned_data["model"], "per_prompt": form.cleaned_data["per_prompt"]}
     try:
-        launches.launch_generation(project, by=request.user, **chosen)
+        launches.launch_generation(project, by=request.membership.user, **chosen)
     except (launches.NoModel, launches.NothingToAnswer, UnknownModel, WrongState, WrongConfig) as refusal:
         messages.error(request, str(refusal))
     return redirect("data", project.slug)

@@ -57,7 +57,7 @@ def people_invite(request: MemberRequest) -> HttpResponse:
             messages.success(request, _("The link was mailed to %(address)s.") % {"address": address})
         except (SMTPException, OSError):
             messages.warning(request, _("The mail could not be sent: copy the link instead."))
-    return _people_page(request, new_link={"url": url, "role": Role(role).label})
+    return _people_page(request, new_link={"url": url, "role": str(Role(role).label)})
 
 
 @require_POST
@@ -124,7 +124,8 @@ def one_time_link(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _join(request: HttpRequest, link: OneTimeLink) -> HttpResponse:
-    present = Membership.objects.active().filter(project=link.project, user_id=request.user.pk).first()
+    assert request.user.is_authenticated
+    present = Membership.objects.active().filter(project=link.project, user=request.user).first()
     if request.method != "POST" or present:
         return render(request, "annotation/one_time_link.html", {"link": link, "present": present})
     membership = join(link, request.user)

@@ -31,6 +31,7 @@ def upload(request: MemberRequest) -> HttpResponse:
             messages.success(request, stored(report))
             if not report.bad and not report.duplicates:
                 return redirect("data", project.slug)
+            form = UploadForm()
     context = {
         "project": project,
         "form": form,

@@ -260,7 +260,7 @@ def test_a_new_password_ends_the_old_sessions(client, manager, annotator):
 
 def test_an_invitation_of_a_command_names_nobody(client, project, manager):
     url = reverse("one_time_link", args=[invite(project, Role.ANNOTATOR, by=None)])
-    assert "You are invited as Annotator." in client.get(url).content.decode()
+    assert "You are invited as annotator." in client.get(url).content.decode()
     client.force_login(manager.user)
     assert "a command" in client.get(reverse("people", args=["kitchen"])).content.decode()
 
