@@ -151,7 +151,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Preferendum",
-    "DESCRIPTION": "Prompts in, rankings and agreement out.",
+    "DESCRIPTION": "Prompts in; rankings, agreement and exports out. Make a token on [your tokens page](/tokens/). "
+    "Answers are named by their display position from 1 on, leases and rankings by UUIDs.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

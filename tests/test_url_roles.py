@@ -255,6 +255,27 @@ def test_nothing_of_a_project_is_reached_through_another(world):
     assert within
 
 
+@pytest.mark.parametrize("role", ["annotator", "manager", "engineer"])
+@pytest.mark.parametrize("value", ["²", "9" * 30, "a\0b"])
+def test_no_hostile_value_breaks_a_page(role, value, world):
+    """Each is refused or ignored by whatever parameter reads it, on both databases, and never a 500."""
+    names = "a all annotator answers_per_task b before change_note choice clone comment counter email key kind language"
+    names += (
+        " method model n name next o overlap p page per_prompt q rank_1 reason role seconds state tag text title type"
+    )
+    clients = {api: client_of(role, api=api) for api in (True, False)}
+    broken = []
+    for route, row in TABLE.items():
+        client = clients[route.startswith("api/")]
+        client.raise_request_exception = False
+        for method in ("get", "post"):
+            if role in (getattr(row, method) or ()):
+                hostile = Row(data=dict.fromkeys(names.split(), value))
+                answer = visit(client, route, hostile, method, world)
+                broken += [f"{method} {route}: {answer.status_code}"] if answer.status_code >= 500 else []
+    assert not broken
+
+
 def test_every_url_has_a_row():
     missing = [route for route in ROUTES if route not in TABLE]
     assert not missing, "say in TABLE who may see them"

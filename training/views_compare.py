@@ -31,7 +31,7 @@ class ModelField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic f
 
     def to_python(self, value: Any) -> ModelVersion | None:
         """Models are named `name@version` in addresses."""
-        name, _at, version = str(value or "").partition("@")
+        name, _at, version = str(value or "").replace("\0", "").partition("@")
         if not name:
             return None
         models: QuerySet[ModelVersion] = self.queryset  # type: ignore[assignment]

@@ -26,7 +26,7 @@ def tasks(request: MemberRequest) -> HttpResponse:
     project = request.membership.project
     state = request.GET.get("state", "")
     state = state if state in STATES else ""
-    chosen = [int(pk) for pk in request.GET.getlist("annotator") if pk.isdigit()][:10]
+    chosen = [int(pk) for pk in request.GET.getlist("annotator") if pk.isdecimal() and len(pk) < 19][:10]
     annotators = list(Membership.objects.filter(project=project, pk__in=chosen).select_related("user"))
     found = tasks_in_state(project, state)
     for annotator in annotators:
