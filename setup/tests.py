@@ -82,6 +82,7 @@ def groups(everything: bool) -> list[Group]:
             "tests/training",
             "tests/test_busy.py",
             "tests/test_settings.py",
+            "tests/test_url_roles.py",
         ),
         Group("types", [python, "-m", "mypy", "."]),
         Group("loop", [python, "manage.py", "demo", "--headless", "--small"]),
