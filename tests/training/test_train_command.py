@@ -179,5 +179,5 @@ def test_cancel_and_resume(judged, base):
         run_command("resume_run", str(run.pk))
     queue.claim("w", host="here", device="cpu")
     assert run_command("cancel_run", str(run.pk)) == f"Run {run.pk} was asked to stop.\n"
-    with pytest.raises(CommandError, match="There is no run 99"):
-        run_command("cancel_run", "99")
+    with pytest.raises(CommandError, match="There is no run 99999999"):
+        run_command("cancel_run", "99999999")

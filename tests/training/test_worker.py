@@ -4,10 +4,12 @@ import random
 import signal
 import time
 from contextlib import ExitStack
+from datetime import timedelta
 from threading import Thread
 
 import psutil
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import Count
 
@@ -397,6 +399,30 @@ def test_a_stopped_worker_gives_its_run_back(make_run, waiting, storage):
     work()
     assert fresh(run).state == "succeeded", run.error
     assert_answered_once(run, waiting)
+
+
+def test_a_worker_for_an_unknown_device_does_not_start():
+    with pytest.raises(CommandError, match="no device 'gpu'"):
+        call_command("run_worker", "--device", "gpu")
+
+
+def test_long_reading_of_files_does_not_lose_the_run(make_run, monkeypatch):
+    """The checksums of a large model take minutes, in which heartbeats go on."""
+    monkeypatch.setattr(queue, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(queue, "LOST_AFTER", timedelta(seconds=0.6))
+    prepare, beats = worker.sources.prepare, set()
+
+    def slowly(run, folder):
+        for _ in range(15):
+            time.sleep(0.1)
+            beats.add(fresh(run).heartbeat_at)
+        return prepare(run, folder)
+
+    monkeypatch.setattr(worker.sources, "prepare", slowly)
+    run = make_run()
+    work()
+    assert (fresh(run).state, run.attempts) == ("succeeded", 1), run.error
+    assert len(beats) > 4
 
 
 # Cancel

@@ -51,7 +51,7 @@ def perform(run: RunFolder, config: DPOConfig) -> dict[str, Any]:
         model=policy,
         ref_model=None if adapter else load_policy(base, frozen_dtype(config)),
         args=TRLDPOConfig(
-            **trl_arguments(run, config, measure=bool(held_out)),
+            **trl_arguments(run, config, held_out=len(held_out)),
             beta=config.beta,
             label_smoothing=config.label_smoothing,
         ),

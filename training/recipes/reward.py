@@ -51,7 +51,7 @@ def perform(run: RunFolder, config: RewardConfig) -> dict[str, Any]:
     trainer = RewardTrainer(
         model=model,
         args=TRLRewardConfig(
-            **trl_arguments(run, config, measure=bool(held_out)),
+            **trl_arguments(run, config, held_out=len(held_out)),
             center_rewards_coefficient=config.center_coefficient or None,
         ),
         train_dataset=Dataset.from_list([sequences(row, columns) for row in rows]),

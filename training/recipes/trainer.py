@@ -32,19 +32,19 @@ NAMES = {
 UNTOLD = {"epoch", "num_tokens", "total_flos", "train_loss"}  # or end in `runtime`, `per_second`
 
 
-def trl_arguments(run: RunFolder, config: PreferenceTrainingConfig, *, measure: bool) -> dict[str, Any]:
-    """Arguments that TRL's RewardConfig and DPOConfig both take."""
+def trl_arguments(run: RunFolder, config: PreferenceTrainingConfig, *, held_out: int) -> dict[str, Any]:
+    """Arguments that TRL's RewardConfig and DPOConfig both take. `held_out` is the number of pairs to measure on."""
     return {
         "output_dir": str(run.checkpoints),
         "num_train_epochs": config.epochs,
         "per_device_train_batch_size": config.batch_size,
-        "per_device_eval_batch_size": config.batch_size,
+        "per_device_eval_batch_size": equal_batches(held_out, 2 * config.batch_size),
         "gradient_accumulation_steps": config.gradient_accumulation,
         "gradient_checkpointing": config.gradient_checkpointing,
         "learning_rate": config.step_size(),
         "warmup_steps": config.warmup_share,  # below 1 it is a share
         "weight_decay": config.weight_decay,
-        "eval_strategy": "steps" if measure else "no",
+        "eval_strategy": "steps" if held_out else "no",
         "eval_steps": config.eval_every,
         "save_strategy": "steps",
         "save_steps": config.save_every,
@@ -59,6 +59,15 @@ def trl_arguments(run: RunFolder, config: PreferenceTrainingConfig, *, measure: 
         "disable_tqdm": True,
         "report_to": [],
     }
+
+
+def equal_batches(count: int, most: int) -> int:
+    """The largest batch, up to `most`, that divides `count`: TRL averages the means of batches, however small the last.
+
+    >>> equal_batches(18, 8), equal_batches(17, 8), equal_batches(0, 8)
+    (6, 1, 1)
+    """
+    return max(size for size in range(1, most + 1) if size == 1 or (count and count % size == 0))
 
 
 def lora(config: PreferenceTrainingConfig, task_type: str) -> LoraConfig | None:
