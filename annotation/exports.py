@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, Prefetch, Q
+from django.db.models import Count, Prefetch, Q
 
 from annotation.comparisons import Comparison, aggregate, ordered_pairs
 from annotation.models import Candidate, Message, Project, Prompt, Ranking, Task
@@ -168,12 +167,6 @@ def task_rows(project: Project) -> Iterator[Row]:
             ],
             "comparisons": [_plain(pair) for pair in aggregate(task.rankings)],
         }
-
-
-def last_change(project: Project) -> datetime | None:
-    """When the newest judgement was made; None where there is none."""
-    newest: datetime | None = Ranking.objects.filter(task__project=project).aggregate(at=Max("created_at"))["at"]
-    return newest
 
 
 TYPES: dict[str, Callable[[Project], Iterator[Row]]] = {

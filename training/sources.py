@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
@@ -16,23 +15,19 @@ from training.configs import EvaluateConfig, GenerateConfig, RecipeConfig, confi
 from training.models import Dataset, Run
 from training.rundir import BrokenRun, Row, RunFolder, put_in_place, read_rows, unfinished, write_rows
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 LEAST_ANSWERS = 2  # a task with fewer asks nothing
 
 
-def prepare(run: Run, folder: RunFolder, *, tick: Callable[[], object] = lambda: None) -> RecipeConfig:
+def prepare(run: Run, folder: RunFolder) -> RecipeConfig:
     """Build the run folder, or find it as an earlier attempt left it. Checks the files of every model and dataset.
 
-    `tick` is called between steps that take long. Raises ModelChanged, SnapshotChanged, UnknownModel or BrokenRun.
+    Raises ModelChanged, SnapshotChanged, UnknownModel or BrokenRun.
     """
     config = config_for(run.method, run.config)
     models = {}
     for name in sorted(set(config.models().values())):
         model = registry.resolve(name)
         path = registry.verify(model)
-        tick()
         # Relative to the run folder: the storage folder may move as a whole.
         models[name] = {"folder": os.path.relpath(path, folder.path), "checksum": model.checksum, "kind": model.kind}
     if not (folder.path / "config.json").exists():  # written last: until then the data are not complete

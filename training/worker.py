@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from contextlib import contextmanager, suppress
 from secrets import token_hex
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import psutil
-from django.db import InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -26,9 +27,7 @@ from training.queue import ClaimLost
 from training.rundir import CANCELLED, RunFolder, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from training.configs import RecipeConfig
+    from collections.abc import Callable, Iterator
 
 POLL_SECONDS = 1.0  # how soon a metric shows, a cancelled run hears of it, and a queued run starts
 CANCEL_GRACE = 30.0  # seconds in which a recipe may stop by itself
@@ -48,7 +47,7 @@ class WorkerProcess:
         on_progress: Callable[[Run], object] = lambda run: None,
     ) -> None:
         self.host = socket.gethostname()[:60]
-        self.device = device
+        self.device = "cuda:0" if device == "cuda" else device
         self.name = _worker_name(self.host)
         self.say = say
         self.on_progress = on_progress
@@ -72,7 +71,8 @@ class WorkerProcess:
                         return
                     self.stop.wait(POLL_SECONDS)
         finally:
-            Worker.objects.filter(name=self.name).delete()
+            with suppress(*DATABASE_AWAY):
+                Worker.objects.filter(name=self.name).delete()
 
     def work_one(self) -> Run | None:
         """Claim the next run and see it to its end. None when there is nothing to do."""
@@ -100,16 +100,18 @@ class WorkerProcess:
         process = local.find(folder)  # of a worker that died
         self._beat_at = time.monotonic()  # the claim was a heartbeat
         try:
-            if process is None:
-                if run.attempts == 1:  # queued by a person, not lost: an old ending is history
-                    folder.reopen()
-                if folder.outcome() is None:
-                    config = sources.prepare(run, folder, tick=lambda: self._beat(run))
-                    process = self._launch(run, folder, config)
+            if process is None and run.attempts == 1:  # queued by a person, not lost: an old ending is history
+                folder.reopen()
+            if process is None and folder.outcome() is None:
+                with self._beating(run):
+                    config = sources.prepare(run, folder)
+                self._beat(run)  # raises if the run was taken away meanwhile
+                process = local.launch(folder, config, device=self.device)
             if process is not None and not self._watch(run, folder, process):
                 return
             self._take_in(run, folder)
-            self._settle(run, folder)
+            with self._beating(run):
+                self._settle(run, folder)
         except ClaimLost:
             if process is not None and not self._passed_on_here(run):
                 local.stop(process)
@@ -122,10 +124,6 @@ class WorkerProcess:
             if process is not None:
                 local.stop(process)
             queue.finish(run, self.name, Run.State.FAILED, error=outcomes.sentence(error))
-
-    def _launch(self, run: Run, folder: RunFolder, config: RecipeConfig) -> psutil.Process:
-        self._beat(run)
-        return local.launch(folder, config, device=self.device)
 
     def _watch(self, run: Run, folder: RunFolder, process: psutil.Process) -> bool:
         """Follow a recipe until it ends; False when the run was given back because this worker stops."""
@@ -229,6 +227,25 @@ class WorkerProcess:
             self._show_up()
             self._beat_at = time.monotonic()
         return queue.cancel_wanted(run, self.name)
+
+    @contextmanager
+    def _beating(self, run: Run) -> Iterator[None]:
+        """Heartbeats from a thread, while the files of a model, which may be large, are read."""
+        done = Event()
+
+        def beat() -> None:
+            while not done.wait(queue.HEARTBEAT_SECONDS):
+                with suppress(ClaimLost, *DATABASE_AWAY):  # the next heartbeat outside of here tells
+                    self._beat(run)
+            connection.close()
+
+        thread = Thread(target=beat)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _show_up(self) -> None:
         now = timezone.now()

@@ -92,9 +92,7 @@ class LaunchCommand(TrainingCommand):
             if queue.live_workers(run.device):
                 time.sleep(0.5)
             else:
-                worker = WorkerProcess(
-                    device="cuda:0" if run.device == "cuda" else run.device, say=self.tell, on_progress=self.show
-                )
+                worker = WorkerProcess(device=run.device, say=self.tell, on_progress=self.show)
                 before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
                 for number in before:
                     signal.signal(number, lambda *_: worker.stop.set())  # noqa: B023

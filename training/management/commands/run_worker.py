@@ -1,12 +1,15 @@
 """`manage.py run_worker`: serve the queue of runs on one device."""
 
+import re
 import signal
 from types import FrameType
 from typing import Any
 
-from django.core.management import BaseCommand, CommandParser
+from django.core.management import BaseCommand, CommandError, CommandParser
 
 from training.worker import WorkerProcess
+
+DEVICE = r"cpu|mps|cuda(:[0-9]+)?"
 
 
 class Command(BaseCommand):
@@ -19,6 +22,8 @@ class Command(BaseCommand):
         parser.add_argument("--device", default="cpu", help="cpu, mps or cuda:0: one worker for each (default: cpu)")
 
     def handle(self, *, once: bool, device: str, **options: Any) -> None:
+        if not re.fullmatch(DEVICE, device):  # a worker for a device that no run names would wait for ever
+            raise CommandError(f"There is no device {device!r}; known are cpu, mps, cuda:0, cuda:1 ...")
         worker = WorkerProcess(device=device, say=self.say)
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -26,7 +31,7 @@ class Command(BaseCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        self.say(f"Worker {worker.name} serves {device}.")
+        self.say(f"Worker {worker.name} serves {worker.device}.")
         worker.serve(once=once)
 
     def say(self, sentence: str) -> None:
