@@ -147,15 +147,15 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def name(self) -> str:
-        """What managers see; exports and annotators see the pseudonym."""
-        return self.user.get_username() if self.user else self.external_id
-
     def get_absolute_url(self) -> str:
         """Where this person's work in this project is."""
         page = {Role.ANNOTATOR: "annotate", Role.MANAGER: "overview", Role.ENGINEER: "data"}[Role(self.role)]
         return reverse(page, args=[self.project.slug])
+
+    @property
+    def name(self) -> str:
+        """What managers see; exports and annotators see the pseudonym."""
+        return self.user.get_username() if self.user else self.external_id
 
 
 class OneTimeLink(models.Model):
