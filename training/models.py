@@ -18,9 +18,11 @@ class Dataset(models.Model):
         TASKS = "tasks", _("Judged tasks")
         PROMPTS = "prompt_only", _("Prompts")
 
-    name = models.CharField(max_length=120, unique=True)
-    kind = models.CharField(max_length=30, choices=Kind, default=Kind.TASKS)
-    project = models.ForeignKey("annotation.Project", models.SET_NULL, null=True, blank=True, related_name="datasets")
+    name = models.CharField(_("name"), max_length=120, unique=True)
+    kind = models.CharField(_("kind"), max_length=30, choices=Kind, default=Kind.TASKS)
+    project = models.ForeignKey(
+        "annotation.Project", models.SET_NULL, null=True, blank=True, related_name="datasets", verbose_name=_("project")
+    )
     file = models.CharField(max_length=300)  # relative to the storage folder
     sha256 = models.CharField(max_length=64)
     summary = models.JSONField(default=dict)  # tasks, rankings, pairs, ties, all_bad, splits, agreement
@@ -56,16 +58,18 @@ class Run(models.Model):
         FAILED = "failed", _("Failed")
         CANCELLED = "cancelled", _("Cancelled")
 
-    name = models.CharField(max_length=120)
+    name = models.CharField(_("name"), max_length=120)
     method = models.CharField(max_length=20)  # a key of training.configs.METHODS
     config = models.JSONField()
-    project = models.ForeignKey("annotation.Project", models.SET_NULL, null=True, blank=True, related_name="runs")
+    project = models.ForeignKey(
+        "annotation.Project", models.SET_NULL, null=True, blank=True, related_name="runs", verbose_name=_("project")
+    )
     datasets = models.ManyToManyField(Dataset, blank=True, related_name="runs")
     parents: models.ManyToManyField[ModelVersion, models.Model] = models.ManyToManyField(
         "ModelVersion", blank=True, related_name="children"
     )
     cloned_from = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="clones")
-    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED)
     cancel_requested = models.BooleanField(default=False)
     device = models.CharField(max_length=20, default="cpu")
     worker = models.CharField(max_length=120, blank=True)  # who holds it
@@ -135,11 +139,11 @@ class ModelVersion(models.Model):
 
     name = models.CharField(max_length=100)  # as in training.configs.MODEL_NAME
     version = models.PositiveIntegerField()
-    kind = models.CharField(max_length=20, choices=Kind)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind)
     folder = models.CharField(max_length=300)  # relative to the storage folder
     checksum = models.CharField(max_length=64)
     run = models.OneToOneField(Run, models.SET_NULL, null=True, blank=True, related_name="model")
-    stage = models.CharField(max_length=20, choices=Stage, default=Stage.CANDIDATE)
+    stage = models.CharField(_("stage"), max_length=20, choices=Stage, default=Stage.CANDIDATE)
     source = models.CharField(max_length=300, blank=True)  # the folder or hub name it was registered from
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -32,8 +32,7 @@ FIGURES = [
     (
         "pairwise.alpha_nominal",
         gettext_lazy("Krippendorff's alpha, nominal"),
-        # xgettext:no-python-format
-        gettext_lazy("Agreement beyond chance: 0 is chance, 1 is perfect. 72 % raw is only about 0.45 here."),
+        gettext_lazy("Agreement beyond chance: 0 is chance, 1 is perfect. About 0.45 here is a raw agreement of 72 %."),
     ),
     (
         "pairwise.alpha_ordinal",
@@ -124,8 +123,7 @@ def quality_overlap(request: MemberRequest) -> HttpResponse:
     }
     added = seats_added(project, **change)
     set_overlap(project, **change)
-    # xgettext:no-python-format
-    messages.success(request, _("Three people will judge 15 % of the tasks.") + " " + effect(added))
+    messages.success(request, _("Three people will judge a part of the tasks, 15 %.") + " " + effect(added))
     return redirect("quality", project.slug)
 
 
