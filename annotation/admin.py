@@ -1,13 +1,14 @@
 """People and projects as rows, for superusers. Everyone else manages them on the pages of a project."""
 
+from axes.models import AccessFailureLog, AccessLog
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 
 from annotation.models import Project
 
-# Roles come from memberships: a group would grant nothing.
-admin.site.unregister([Group, User])
+# Roles come from memberships: a group would grant nothing. Of logins only the failed ones are kept (settings.AXES_*).
+admin.site.unregister([Group, User, AccessLog, AccessFailureLog])
 
 
 @admin.register(User)

@@ -91,7 +91,7 @@ def moment(time: datetime | None) -> str:
 
 
 def _unbroken(text: str) -> str:
-    return format_html('<span class="nowrap">{}</span>', text)
+    return format_html('<span class="nowrap">{}</span>', text) if text else ""
 
 
 class MethodFilter(admin.SimpleListFilter):
@@ -153,7 +153,9 @@ class RunAdmin(EngineerAdmin):
     def progress(self, run: Run) -> str:
         if run.state == Run.State.QUEUED:
             place = run.before + 1  # type: ignore[attr-defined]
-            return _("next in the queue") if place == 1 else _("%(nth)s in the queue") % {"nth": ordinal(place)}
+            return _unbroken(
+                _("next in the queue") if place == 1 else _("%(nth)s in the queue") % {"nth": ordinal(place)}
+            )
         return "" if run.state == Run.State.SUCCEEDED else _unbroken(progress(run))
 
     @admin.display(description=gettext_lazy("Started"), ordering="started_at")

@@ -168,7 +168,7 @@ class LaunchForm(forms.Form):
             default = field.prepare_value(field.initial)
             if not info.is_required():
                 field.widget.attrs["data-default"] = "" if default is None else str(default)
-            field.default_text = "" if default is None or isinstance(default, bool) else str(default)  # type: ignore[attr-defined]
+            field.default_text = spelt_default(default)  # type: ignore[attr-defined]
             self.fields[name] = field
 
     def add_data(self, datasets: QuerySet[Dataset], projects: QuerySet[Project]) -> None:
@@ -282,6 +282,12 @@ class LaunchForm(forms.Form):
         except (launches.NothingToAnswer, WrongState) as refused:
             self.add_error(None, str(refused))
         return None
+
+
+def spelt_default(default: Any) -> str:
+    if default is None or isinstance(default, bool):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def sentence(error: Mapping[str, Any]) -> str:

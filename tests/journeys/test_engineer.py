@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
@@ -176,13 +177,13 @@ def pages_of(stock: dict[str, Run]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("look", ["wide", "320", "dark", "zh"])
-def test_every_page_in_every_look(new_page, log_in, check_page, stock, look):
+def test_every_page_in_every_look(new_page, log_in, check_page, server, stock, look):
     page = new_page(width=320 if look == "320" else 1280)
     log_in(page, "eli")
     if look == "dark":
-        page.context.add_cookies([{"name": "theme", "value": "dark", "url": page.url}])
+        page.context.add_cookies([{"name": "theme", "value": "dark", "url": server.url}])
     if look == "zh":
-        page.context.add_cookies([{"name": "django_language", "value": "zh-hans", "url": page.url}])
+        page.context.add_cookies([{"name": "django_language", "value": "zh-hans", "url": server.url}])
     for name, address in pages_of(stock).items():
         response = page.goto(address)
         assert response and response.ok, (name, response)
@@ -191,6 +192,21 @@ def test_every_page_in_every_look(new_page, log_in, check_page, stock, look):
         check_page(page, f"engineer-{name}-{look}")
         width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert width <= 0, f"{name} is {width} px too wide"
+
+
+def test_a_superusers_pages_look_the_same(page, log_in, check_page, engineer):
+    User.objects.create_superuser("root", password="root-secret")
+    log_in(page, "root")
+    for name, address in {
+        "users": "/admin/auth/user/",
+        "user": f"/admin/auth/user/{engineer.user.pk}/change/",
+        "projects": "/admin/annotation/project/",
+        "project": f"/admin/annotation/project/{engineer.project.pk}/change/",
+        "attempts": "/admin/axes/accessattempt/",
+    }.items():
+        response = page.goto(address)
+        assert response and response.ok, name
+        check_page(page, f"superuser-{name}")
 
 
 # The journey, with a worker that really trains
