@@ -123,6 +123,14 @@ def level_of(report: dict[str, Any]) -> str:
     return "weak" if raw < USUAL else "usual" if raw < STRONG else "strong"
 
 
+def percent(share: float) -> str:
+    """
+    >>> percent(0.714)
+    '71 %'
+    """
+    return _("%(n)s %%") % {"n": f"{share * 100:.0f}"}
+
+
 def summarise(report: dict[str, Any], weakest: Weakest | None = None) -> Summary:
     """The one sentence that opens the quality page."""
     level = level_of(report)
@@ -132,7 +140,7 @@ def summarise(report: dict[str, Any], weakest: Weakest | None = None) -> Summary
         return Summary(level, _("Nobody's work overlaps, so agreement cannot be measured."))
     interval = report["pairwise"]["raw_ci"]
     numbers = {
-        "raw": f"{report['pairwise']['raw']:.0%}".replace("%", " %"),
+        "raw": percent(report["pairwise"]["raw"]),
         "interval": f" [{interval[0] * 100:.0f}, {interval[1] * 100:.0f}]" if interval else "",
         "units": report["pairwise"]["units"],
         "level": LEVELS[level],
@@ -144,8 +152,7 @@ def summarise(report: dict[str, Any], weakest: Weakest | None = None) -> Summary
         return Summary(level, sentence % numbers)
     sentence = _("Two people agree on %(raw)s%(interval)s of pairs, %(level)s.") % numbers
     if weakest:
-        share = f"{weakest.raw:.0%}".replace("%", " %")
-        sentence += " " + _("Weakest: %(tag)s, %(share)s.") % {"tag": weakest.tag, "share": share}
+        sentence += " " + _("Weakest: %(tag)s, %(share)s.") % {"tag": weakest.tag, "share": percent(weakest.raw)}
     return Summary(level, sentence, weakest)
 
 

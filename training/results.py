@@ -243,5 +243,5 @@ def percent(share: float, interval: list[float] | None = None) -> str:
     >>> percent(0.614, [0.52, 0.7])
     '61\\xa0% [52, 70]'
     """
-    text = f"{share * 100:.0f}\u00a0%"
+    text = (_("%(n)s %%") % {"n": f"{share * 100:.0f}"}).replace(" ", "\u00a0")
     return text + " [{:.0f}, {:.0f}]".format(*(100 * bound for bound in interval)) if interval else text
