@@ -83,12 +83,12 @@ def pages_of(project: Project) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("look", ["wide", "narrow", "dark", "zh"])
-def test_pages_are_sound_in_every_look(look, busy_project, manager, new_page, log_in, check_page):
+def test_pages_are_sound_in_every_look(look, server, busy_project, manager, new_page, log_in, check_page):
     page: Page = new_page(width=320, height=700) if look == "narrow" else new_page()
     log_in(page, "mia")
     if look in ("dark", "zh"):
         cookie = {"dark": ("theme", "dark"), "zh": ("django_language", "zh-hans")}[look]
-        page.context.add_cookies([{"name": cookie[0], "value": cookie[1], "url": page.url}])
+        page.context.add_cookies([{"name": cookie[0], "value": cookie[1], "url": server.url}])
     for name, address in pages_of(busy_project).items():
         page.goto(address)
         check_page(page, f"manager-{name}-{look}")
@@ -222,6 +222,18 @@ def test_the_guideline_is_previewed_and_published(project, manager, page, log_in
     page.get_by_label("Guideline").fill("Be kinder.")
     page.get_by_role("button", name="Publish version 2").click()
     expect(page.get_by_role("row", name="v2")).to_contain_text("Kinder.")
+
+
+def test_a_snapshot_is_looked_at_and_frozen(busy_project, engineer, page, log_in, check_page):
+    log_in(page, "eli")
+    page.goto("/p/kitchen/data/")
+    page.get_by_role("link", name="Freeze a snapshot").click()
+    expect(page.get_by_text("27 rankings make 67 pairs")).to_be_visible()
+    page.get_by_label("Name").fill("first week")
+    page.get_by_role("button", name="Freeze").click()
+    expect(page.get_by_role("row", name="first week")).to_contain_text("78 %")
+    expect(page.get_by_role("link", name="Train with DPO first week")).to_be_visible()
+    check_page(page, "manager-frozen")
 
 
 def test_a_person_is_removed_and_their_work_stays(busy_project, page, log_in, check_page):
