@@ -114,7 +114,8 @@ def _plain_field(kind: Any, limits: list[Any], common: dict[str, Any]) -> forms.
 class DatasetField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for mypy only
     def label_from_instance(self, dataset: Dataset) -> str:
         pairs = dataset.summary.get("pairs", 0)
-        return f"{dataset} · {ngettext('%(n)s pair', '%(n)s pairs', pairs) % {'n': intcomma(pairs)}}"
+        words = ngettext("%(n)s pair", "%(n)s pairs", pairs)
+        return f"{dataset} · {words % {'n': intcomma(pairs)}}"
 
 
 class LaunchForm(forms.Form):
