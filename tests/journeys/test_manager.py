@@ -147,9 +147,8 @@ def test_a_manager_sets_up_invites_imports_generates_and_reads_the_agreement(
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     check_page(page, "manager-5-queued")
     worker = [sys.executable, "manage.py", "run_worker", "--once"]
-    with subprocess.Popen(
-        worker, env=server.environment, stdout=open("test-results/worker.log", "w"), stderr=subprocess.STDOUT
-    ):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(worker, env=server.environment, **quiet):
         # The page follows by itself, and reads itself anew when all is written.
         expect(page.get_by_text("Every prompt has its answers.")).to_be_visible(timeout=240_000)
     page.get_by_role("link", name="See them").click()
