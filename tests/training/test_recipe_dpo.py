@@ -48,7 +48,9 @@ def margin(folder, tokenizer) -> float:
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_chosen_answers_become_likelier(make_run, tiny, tokenizer, tuning):
-    run = make_run(config(tuning=tuning, epochs=4, learning_rate=1e-2), tasks=judged_tasks())
+    run = make_run(
+        config(tuning=tuning, epochs=3, max_pairs=8, max_eval_pairs=2, learning_rate=1e-2), tasks=judged_tasks()
+    )
 
     outcome = perform(run)
 
@@ -68,7 +70,9 @@ def test_a_larger_beta_stays_nearer_to_the_reference(make_run, tiny):
     moved = {}
     for beta in (0.05, 5.0):
         run = make_run(
-            config(tuning="full", epochs=6, learning_rate=1e-3, beta=beta), name=f"beta-{beta}", tasks=judged_tasks()
+            config(tuning="full", epochs=4, max_pairs=4, eval_share=0, learning_rate=1e-3, beta=beta),
+            name=f"beta-{beta}",
+            tasks=judged_tasks(),
         )
         assert perform(run).state == SUCCEEDED
         trained = load_file(run.model / "model.safetensors")
@@ -79,10 +83,10 @@ def test_a_larger_beta_stays_nearer_to_the_reference(make_run, tiny):
 def test_the_policy_remembers_the_prompts_of_all_its_trainings(make_run):
     from training.recipes.data import read_provenance
 
-    first = make_run(config(), name="first", tasks=judged_tasks(3))
+    first = make_run(config(max_pairs=6), name="first", tasks=judged_tasks(3))
     perform(first)
     second = make_run(
-        DPOConfig(**{**config().model_dump(), "model": "first@1"}),
+        DPOConfig(**{**config(max_pairs=4).model_dump(), "model": "first@1"}),
         name="second",
         models={"first@1": first.model},
         tasks=judged_tasks(5)[3:],

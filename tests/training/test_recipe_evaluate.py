@@ -46,9 +46,8 @@ def test_a_reward_model_is_measured_on_prompts_that_it_never_saw(make_run, judge
     found = perform(run).summary
 
     assert (found["prompts"], found["pairs"]) == (4, 12)
-    assert found["accuracy"] == 1.0
-    assert found["accuracy_ci"][0] < 0.6  # four prompts show little
-    assert found["length_rule"] == "prefer the shorter" or found["length_rule"] == "prefer the longer"
+    low, high = found["accuracy_ci"]
+    assert low < 0.6 < found["accuracy"] <= high  # four prompts show little
     assert found["trained_on"][0]["tasks"] == 6
 
 

@@ -73,6 +73,7 @@ def recipe(run: RunFolder) -> dict[str, Any]:
     # Threads that wait must sleep, not spin: on two cores shared with a web server and a browser, spinning made the
     # same answers take 100 s instead of 8. Read when torch is loaded, hence before it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    show_only(config.device)
     run.set_progress(0, 0, "loading")
     from transformers.utils import logging as transformers_logging
 
@@ -82,6 +83,16 @@ def recipe(run: RunFolder) -> dict[str, Any]:
     transformers_logging.set_verbosity_error()
     set_threads(config.threads)
     return importlib.import_module(f"training.recipes.{config.method}").perform(run, config)
+
+
+def show_only(device: str) -> None:
+    """Hide every GPU but the run's own: a trainer that sees several takes the first, or all of them."""
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        known = visible.split(",") if visible else []
+        chosen = int(number or 0)
+        os.environ["CUDA_VISIBLE_DEVICES"] = known[chosen] if chosen < len(known) else str(chosen)
 
 
 def sentence(run: RunFolder, problem: Exception) -> str:

@@ -17,7 +17,7 @@ def set_threads(threads: int) -> None:
 
 
 def device_of(config: RecipeConfig) -> torch.device:
-    device = torch.device(config.device)
+    device = torch.device(config.device.partition(":")[0])  # the command shows the process only this one
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"This machine has no usable CUDA device; the run asks for {config.device}. Choose cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
