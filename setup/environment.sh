@@ -32,7 +32,7 @@ install() { pip install -qq --progress-bar off --constraint constraints.txt "$@"
 if [ "${TORCH:-}" = skip ]; then
     .venv/bin/python -c 'import torch; print("Using the installed PyTorch", torch.__version__)' ||
         fail "TORCH=skip was given, but this Python has no PyTorch that can be imported."
-    echo "Installing the other dependencies (downloads about 0.4 GB the first time)"
+    echo "Installing the other dependencies (downloads about 0.2 GB the first time)"
     .venv/bin/python - >.setup/without_torch.txt <<'PYTHON'
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
@@ -43,7 +43,7 @@ PYTHON
     install --no-deps --editable .
 else
     torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
-    echo "Installing dependencies. The first time this downloads about 0.6 GB where pip finds PyTorch's CPU build,"
+    echo "Installing dependencies. The first time this downloads about 0.4 GB where pip finds PyTorch's CPU build,"
     echo "about 3.2 GB where it finds the CUDA build (README: \"Choosing the PyTorch build\")."
     # First and by its exact version: so pip takes the build that its own settings point to, and nothing moves it later.
     install "$torch"
