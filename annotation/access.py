@@ -81,5 +81,5 @@ def top_bar(request: HttpRequest) -> dict[str, Any]:
         "current_membership": current,
         "sections": [(name, label) for name, label, roles in SECTIONS if current and current.role in roles],
         "is_manager": any(membership.role == Role.MANAGER for membership in memberships),
-        "is_engineer": any(membership.role == Role.ENGINEER for membership in memberships),
+        "is_engineer": request.user.is_superuser or any(membership.role == Role.ENGINEER for membership in memberships),
     }

@@ -143,8 +143,16 @@ def verdict_of_run(run: Run) -> Verdict | None:
     return next((verdict for verdict in found if verdict.run_id == run.pk), None)
 
 
-def page_of(model: ModelVersion) -> tuple[str, str]:
-    return _("Open %(model)s") % {"model": model}, reverse("admin:training_modelversion_change", args=[model.pk])
+def steps_after_run(run: Run) -> list[tuple[str, str]]:
+    """Where one goes from a run that ended well."""
+    if model := getattr(run, "model", None):
+        page = reverse("admin:training_modelversion_change", args=[model.pk])
+        return [(_("Open %(model)s") % {"model": model}, page), *steps_after(model)]
+    evaluation = getattr(run, "evaluation", None)
+    if evaluation and evaluation.baseline and run.project:
+        pair = f"?a={evaluation.model}&b={evaluation.baseline}"
+        return [(_("See the answers side by side"), reverse("compare", args=[run.project.slug]) + pair)]
+    return []
 
 
 def steps_after(model: ModelVersion) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from annotation import exports
 from annotation.rendering import render_markdown
 from training.configs import METHODS
 from training.models import Run
@@ -28,7 +29,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Sample:
-    title: str
+    model: str
+    question: str
     html: SafeString
 
 
@@ -61,9 +63,16 @@ def spelt(value: Any) -> str:
     return str(value)
 
 
-def samples(folder: RunFolder) -> list[Sample]:
-    """The newest texts that the run wrote."""
-    parts = folder.parts()
+def samples(run: Run) -> list[Sample]:
+    """The newest texts that the run wrote, with what they answer."""
+    parts = RunFolder(run.folder).parts()
     rows = read_rows(parts[-1])[:MOST_SAMPLES] if parts else []
-    title = _("%(model)s to prompt %(prompt_id)s")
-    return [Sample(title % row, render_markdown(row["text"])) for row in rows]
+    prompts = exports.prompts_by_id(run.project, {row["prompt_id"] for row in rows}) if rows and run.project else {}
+    return [
+        Sample(
+            row["model"],
+            prompts[row["prompt_id"]].last_user_turn if row["prompt_id"] in prompts else "",
+            render_markdown(row["text"]),
+        )
+        for row in rows
+    ]

@@ -140,7 +140,7 @@ def stock(project, engineer, settings, server) -> dict[str, Run]:
         ),
         "cancelled": Run(name="kitchen-dpo", method="dpo", state="cancelled", started_at=now, ended_at=now),
         "queued": Run(name="kitchen-dpo", method="dpo", state="queued"),
-        "second": Run(name="Answers of smollm2-135m-instruct@1", method="generate", state="queued"),
+        "second": Run(name="kitchen-reward", method="reward", state="queued"),
     }  # fmt: skip
     for run in runs.values():
         for field, value in common.items():
@@ -148,6 +148,15 @@ def stock(project, engineer, settings, server) -> dict[str, Run]:
         run.save()
         run.datasets.set([dataset])
         run.parents.set([base])
+    runs["generating"] = Run.objects.create(
+        name="Answers of smollm2-135m-instruct@1", method="generate", slot="here cuda:1", step=24, total_steps=160,
+        phase="answering", started_at=now - timedelta(minutes=3), progressed_at=now, project=project,
+        config={"model": str(base), "per_prompt": 4, "temperatures": [0.7, 1.0]}, **held,
+    )  # fmt: skip
+    texts = ["Put them in a **cool, dry** place.\n\n```python\nprint('eggs')\n```", "I am not sure what you mean."]
+    RunFolder(runs["generating"].folder).write_part(
+        [{"task_id": 1, "prompt_id": 7, "model": str(base), "text": text, "tokens": 9, "cut": False} for text in texts]
+    )
     curve(runs["succeeded"], 120)
     curve(runs["running"], 47)
     reward = ModelVersion.objects.create(
@@ -155,6 +164,7 @@ def stock(project, engineer, settings, server) -> dict[str, Run]:
         run=runs["succeeded"],
     )  # fmt: skip
     compare_policies(project, engineer, base, reward, dataset)
+    runs["evaluated"] = Run.objects.get(method="evaluate")
     Worker.objects.create(name="w", device="cpu", seen_at=now + timedelta(hours=1))
     return runs
 
@@ -171,7 +181,7 @@ def pages_of(stock: dict[str, Run]) -> dict[str, str]:
         "datasets": "/admin/training/dataset/",
         "dataset": f"/admin/training/dataset/{dataset.pk}/change/",
     }
-    for name in ("succeeded", "failed", "running", "stalled", "queued"):
+    for name in ("succeeded", "failed", "running", "stalled", "queued", "generating", "evaluated"):
         pages[f"run-{name}"] = f"/admin/training/run/{stock[name].pk}/change/"
     return pages
 

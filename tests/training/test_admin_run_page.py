@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from training.models import Dataset, Metric, ModelVersion, Run, Worker
+from training.models import Dataset, Evaluation, Metric, ModelVersion, Run, Worker
+from training.rundir import RunFolder
 from training.standing import badge, standing
 
 NOW = timezone.now()
@@ -282,3 +283,35 @@ def test_filters_are_links(client, make_run):
 
     assert "broken" in shown and "patient" not in shown
     assert 'href="?method=dpo&amp;state__exact=failed"' in shown
+
+
+def test_samples_stand_below_their_question_and_are_harmless(client, make_run, make_task):
+    run = make_run("running", method="generate", config={"model": "base@1"})
+    prompt = make_task("How long do eggs keep?").prompt
+    RunFolder(run.folder).write_part(
+        [{"prompt_id": prompt.pk, "model": "base@1", "text": "**Weeks** <img src=x>", "tokens": 3, "cut": False}]
+    )
+
+    shown = page(client, run)
+
+    assert "How long do eggs keep?" in shown and "<strong>Weeks</strong>" in shown
+    assert "<img" not in shown
+    assert "data-curves" not in shown  # progress and samples are all there is to see
+
+
+def test_an_evaluation_leads_to_the_answers_side_by_side(client, make_run):
+    policy, base = (
+        ModelVersion.objects.create(name=name, version=1, kind=kind, folder="x", checksum="y")
+        for name, kind in (("policy", "policy"), ("base", "base"))
+    )
+    run = make_run("succeeded", method="evaluate", outcome={"seconds": 3})
+    result = {
+        "prompts": 60, "wins": 50, "ties": 0, "losses": 10, "win_rate": 0.83, "win_rate_ci": [0.7, 0.9],
+        "length_controlled": 0.8, "verdict": "better",
+    }  # fmt: skip
+    Evaluation.objects.create(run=run, model=policy, baseline=base, judge=None, result=result)
+
+    shown = page(client, run)
+
+    assert "/p/kitchen/compare/?a=policy@1&amp;b=base@1" in shown
+    assert "A judge that is gone finds policy@1 better than base@1" in shown
