@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from annotation import imports, projects
-from annotation.models import Membership, Project, Role
+from annotation.models import Membership, Project, Role, Task
 from annotation.simulated import judge_everything
 from training import launches, registry
 from training.models import ModelVersion, Run
@@ -50,6 +50,15 @@ def seed() -> dict[str, str]:
     if not Run.objects.filter(project=everyday, method="generate").exists():  # never again: one may have stopped it
         launches.launch_generation(everyday, model=str(model), by=people["engineer"])
     return passwords
+
+
+def what_goes_on() -> str:
+    """A sentence on the answers that are being written."""
+    tasks = Task.objects.filter(project__slug="everyday")
+    ready, all_tasks = tasks.filter(ready=True).count(), tasks.count()
+    if not ready:
+        return "Answers are being written now; the first task opens within a minute."
+    return "" if ready == all_tasks else f"{ready} of {all_tasks} questions have their answers; more are being written."
 
 
 def seed_people() -> dict[str, str]:

@@ -65,6 +65,15 @@ def test_annotators_first_see_what_they_can_do(seeded, client):
     assert client.get("/").url == "/p/everyday/annotate/"
 
 
+def test_it_says_how_many_questions_have_answers(seeded):
+    assert "first task opens within a minute" in demo.what_goes_on()
+    tasks = Task.objects.filter(project__slug="everyday")
+    tasks.filter(pk=tasks.first().pk).update(ready=True)
+    assert demo.what_goes_on().startswith("1 of 40 questions")
+    tasks.update(ready=True)
+    assert demo.what_goes_on() == ""
+
+
 def test_a_second_time_changes_nothing(seeded):
     before = [model.objects.count() for model in (User, Project, Membership, Task, Candidate, Ranking, Run)]
     assert demo.seed() == seeded

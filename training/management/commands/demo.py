@@ -185,6 +185,7 @@ def welcome(address: str, passwords: dict[str, str], seconds: float) -> str:
         "manager": "sees progress, people, agreement",
         "engineer": "trains and compares models",
     }
+    going_on = demo.what_goes_on()
     lines = [f"  {name:<12}{password:<18}{does[name]}" for name, password in passwords.items()]
     return "\n".join(
         [
@@ -194,7 +195,8 @@ def welcome(address: str, passwords: dict[str, str], seconds: float) -> str:
             *lines,
             "",
             f"  The logins are kept in {demo.logins_file()}.",
-            "  Answers are being written now; the first task opens within a minute. Ctrl-C stops everything.",
+            *([f"  {going_on}"] if going_on else []),
+            "  Ctrl-C stops everything.",
             "",
         ]
     )
