@@ -32,6 +32,18 @@ def gettext_noop(text: str) -> str:
     return text
 
 
+class Reason(str):
+    """A reason with its figures filled in; pages translate `template` and fill them in again."""
+
+    template: str
+    figures: dict[str, int]
+
+    def __new__(cls, template: str, **figures: int) -> Reason:
+        reason = super().__new__(cls, template % figures)
+        reason.template, reason.figures = template, figures
+        return reason
+
+
 FIRST, TIE, SECOND = 0, 1, 2
 RESAMPLES = 1000
 NO_OVERLAP = gettext_noop("Nobody's work overlaps, so agreement cannot be measured.")
@@ -189,7 +201,8 @@ def fleiss_kappa(counts: Ints, undefined: Undefined, name: str = "pairwise.fleis
         undefined[name] = NO_OVERLAP
         return None
     if judges.min() != judges.max():
-        undefined[name] = gettext_noop("The pairs have different numbers of verdicts; Fleiss needs the same on each.")
+        template = gettext_noop("Pairs have %(least)d to %(most)d verdicts; Fleiss needs the same number on each.")
+        undefined[name] = Reason(template, least=int(judges.min()), most=int(judges.max()))
         return None
     m = judges[0]
     observed = ((counts * (counts - 1)).sum(axis=1) / (m * (m - 1))).mean()

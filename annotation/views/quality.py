@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from annotation.access import MEASURES, MemberRequest, member_required
+from annotation.agreement import Reason
 from annotation.assignment import seats_added, set_overlap
 from annotation.models import Project, Role
 from annotation.quality import STRONG, USUAL, Quality, annotator_names, project_quality
@@ -160,6 +161,8 @@ def _figure(report: dict[str, Any], path: str, name: str, meaning: str) -> dict[
 def _reason(report: dict[str, Any], path: str) -> str:
     """Why a figure is undefined; empty if it is not."""
     reason = report["undefined"].get(path, "")
+    if isinstance(reason, Reason):
+        return _(reason.template) % reason.figures
     return _(reason) if reason else ""
 
 

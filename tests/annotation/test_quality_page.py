@@ -91,7 +91,7 @@ def test_what_cannot_be_computed_is_explained_and_never_zero(client, project, ma
     judged(project, tasks=2, people=("a1", "a2"))
     judged(project, tasks=1, people=("a1", "a2", "a3"), tags=["more"])
     page = quality(client, manager)
-    assert "The pairs have different numbers of verdicts" in page
+    assert "verdicts; Fleiss needs the same number on each" in page
     assert "undefined" in page and "NaN" not in page and "None" not in page
 
 
