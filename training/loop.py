@@ -141,9 +141,10 @@ class Loop:
         self.finish(run, stage)
         model = run.model
         summary = run.outcome["summary"]
-        measured = summary["held_out"]
-        held_out = f", right on {measured['accuracy']:.0%} of held-out pairs" if measured else ""
-        stage.result = f"{model} registered after {summary['steps']} steps on {summary['pairs']} pairs{held_out}"
+        stage.result = f"{model} registered after {summary['steps']} steps on {summary['pairs']} pairs"
+        if measured := summary["held_out"]:
+            right = results.percent(measured["accuracy"], measured.get("accuracy_ci"))
+            stage.result += f"; right on {right} of {measured.get('pairs', 'the')} held-out pairs"
         stage.cap = f"LoRA, at most {options['max_pairs']} pairs of {options['max_length']} tokens"
         stage.where = model.folder
         return model
