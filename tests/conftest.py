@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from annotation.models import Candidate, Lease, Membership, Project, Prompt, Role, Task
 
@@ -57,6 +58,12 @@ def storage(settings, tmp_path_factory):
     settings.STORAGES = settings.STORAGES | {"staticfiles": plain}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Argon2 takes 0.1 s a login
     return settings.STORAGE
+
+
+@pytest.fixture(autouse=True)
+def english():
+    """A request in another language leaves that language behind in its thread."""
+    translation.activate("en")
 
 
 @pytest.fixture

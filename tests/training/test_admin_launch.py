@@ -7,8 +7,8 @@ from django import forms
 from pydantic import Field
 
 from training.configs import METHODS, RecipeConfig
-from training.forms import form_field
 from training.models import Dataset, ModelVersion, Run, Worker
+from training.setting_fields import form_field
 
 SPLITS = {
     "train": {"tasks": 251, "pairs": 1204},
