@@ -62,7 +62,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.field, self.reason) if part)
+        return _(": ").join(part for part in (self.where, self.field, self.reason) if part)
 
 
 @dataclass
@@ -90,7 +90,7 @@ class ImportRefused(ValueError):
         more = len(problems) - 1
         tail = ngettext("%(n)d more row is wrong.", "%(n)d more rows are wrong.", more) % {"n": more} if more else ""
         first = str(problems[0])
-        first = first if first.endswith("?") else f"{first}."
+        first = first if first.endswith(("?", "？")) else _("%(problem)s.") % {"problem": first}
         super().__init__(" ".join(filter(None, [first, tail, _("Nothing was stored.")])))
 
 

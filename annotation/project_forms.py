@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm, UserCreationForm
 from django.template.defaultfilters import filesizeformat
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from annotation.models import Guideline, Kind, Membership, Project, Role
@@ -186,6 +186,13 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # generic for
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _ask_twice(self, "new_password1", "new_password2")
+
+
+# Django's own sentence, which its Chinese catalog lacks: named here, it is in ours.
+TOO_SHORT = ngettext_lazy(
+    "This password is too short. It must contain at least %d character.",
+    "This password is too short. It must contain at least %d characters.",
+)
 
 
 def _ask_twice(form: forms.BaseForm, first: str, again: str) -> None:

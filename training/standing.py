@@ -64,7 +64,7 @@ def standing(run: Run, *, now: datetime | None = None) -> Standing:
         case Run.State.SUCCEEDED:
             return _succeeded(run, badge(run, now))
         case Run.State.FAILED:
-            reason = {"time": spell(duration(run, now)), "error": run.error}
+            reason = {"time": spell(duration(run, now)), "error": told(run.error)}
             return Standing(
                 badge(run, now),
                 (_("Failed after %(time)s: %(error)s") if run.started_at else _("Failed: %(error)s")) % reason,
@@ -82,7 +82,7 @@ def standing(run: Run, *, now: datetime | None = None) -> Standing:
 def _queued(run: Run, badge: Badge) -> Standing:
     before = Run.objects.filter(state=Run.State.QUEUED, pk__lt=run.pk, device=run.device).count()
     if run.error:  # it ran before, and its worker was lost
-        place = _("Interrupted, waiting to go on from its last checkpoint. %(reason)s") % {"reason": run.error}
+        place = _("Interrupted, waiting to go on from its last checkpoint. %(reason)s") % {"reason": told(run.error)}
     elif before:
         waiting = ngettext("Waiting: %(n)s run is before it.", "Waiting: %(n)s runs are before it.", before)
         place = waiting % {"n": before}
@@ -136,6 +136,11 @@ def _succeeded(run: Run, badge: Badge) -> Standing:
     if took["model"]:
         return Standing(badge, _("Finished in %(time)s and made the model %(model)s.") % took)
     return Standing(badge, _("Finished in %(time)s.") % took)
+
+
+def told(error: str) -> str:
+    """Workers and recipes write in English; sentences that hold no figures are known in other languages."""
+    return _(error) if error else ""
 
 
 def progress(run: Run) -> str:

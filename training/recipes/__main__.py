@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.configs import METHODS, UnknownMethod, explain
+from training.configs import METHODS, UnknownMethod, _, explain
 from training.rundir import CANCELLED, FAILED, SUCCEEDED, BrokenRun, Cancelled, Outcome, RunFolder, read_json
 
 EXIT_CODES = {SUCCEEDED: 0, FAILED: 1, CANCELLED: 3}
@@ -104,9 +104,9 @@ def sentence(run: RunFolder, problem: Exception) -> str:
         case BrokenRun() | UnknownMethod():
             return str(problem)
         case MemoryError():
-            return "The machine has too little memory. Take a smaller batch size or shorter texts."
+            return _("The machine has too little memory. Take a smaller batch size or shorter texts.")
         case _ if "out of memory" in str(problem).lower():
-            return "The device has too little memory. Take a smaller batch size or shorter texts."
+            return _("The device has too little memory. Take a smaller batch size or shorter texts.")
         case _:
             return f"{type(problem).__name__}: {problem}"
 
