@@ -209,7 +209,8 @@ class LaunchForm(forms.Form):
 def describe(model: ModelVersion) -> str:
     """`smollm2@1 · base, promoted`: what a list to choose from says of a model."""
     words = [model.get_kind_display()] + ([model.get_stage_display()] if model.stage == model.Stage.PROMOTED else [])
-    return f"{model} · {', '.join(words).lower()}"
+    comma = gettext(", ")
+    return f"{model} · {comma.join(words).lower()}"
 
 
 def _choice(field: forms.Field, choices: list[tuple[str, str]], *, nothing: str = "") -> forms.ChoiceField:
