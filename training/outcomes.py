@@ -36,7 +36,7 @@ def settle(run: Run, folder: RunFolder, outcome: Outcome, *, worker: str) -> Non
     with transaction.atomic():
         queue.finish(run, worker, Run.State.SUCCEEDED, outcome=result)
         if kind:
-            registry.add_version(model_name(run), folder.model, checksum, kind, run=run)
+            registry.add_version(model_name(run, kind), folder.model, checksum, kind, run=run)
         elif run.method == "evaluate":
             store_evaluation(run, outcome)
 
@@ -55,9 +55,15 @@ def store_evaluation(run: Run, outcome: Outcome) -> Evaluation:
     )
 
 
-def model_name(run: Run) -> str:
-    """The model is named as the run is, as far as a model's name allows."""
-    return slugify(run.name)[:100] or f"{run.method}-{run.pk}"
+def model_name(run: Run, kind: str) -> str:
+    """The model is named as the run is, as far as a model's name allows.
+
+    A name that stands for something else, a model of another project, of another kind or from outside, is left to it:
+    the newest version, or a promoted one, would take its place wherever the name is written without a version.
+    """
+    name = slugify(run.name)[:80] or f"{run.method}-{run.pk}"
+    others = ModelVersion.objects.filter(name=name).exclude(kind=kind, run__project=run.project)
+    return f"{name}-{run.pk}" if others.exists() else name
 
 
 def last_lines(folder: RunFolder) -> str:

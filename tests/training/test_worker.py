@@ -188,6 +188,29 @@ def test_a_trained_model_is_registered_with_its_origin(make_run, dataset, base):
     assert (run.folder / "data" / "tasks.parquet").read_bytes() == dataset.path.read_bytes()
 
 
+def test_a_name_that_stands_for_another_model_is_left_to_it(make_run, dataset, base):
+    """Else its newest version would be this one, and a promotion would retire it."""
+    runs = [make_run(method, dataset=dataset) for method in ("reward", "reward", "dpo", "dpo")]
+    for run, name in zip(runs, [*["House taste"] * 3, base.name], strict=True):
+        Run.objects.filter(pk=run.pk).update(name=name)
+    work()
+
+    assert [str(ModelVersion.objects.get(run=run)) for run in runs] == [
+        "house-taste@1",
+        "house-taste@2",
+        f"house-taste-{runs[2].pk}@1",
+        f"{base.name}-{runs[3].pk}@1",
+    ]
+
+
+def test_a_name_of_another_project_is_left_to_it(make_run, dataset):
+    runs = [make_run("reward", dataset=dataset), make_run("reward", dataset=dataset, project=None)]
+    work()
+
+    name = "train-a-reward-model"
+    assert [str(ModelVersion.objects.get(run=run)) for run in runs] == [f"{name}@1", f"{name}-{runs[1].pk}@1"]
+
+
 def test_an_evaluation_uses_prompts_that_no_training_saw(make_run, dataset, base, project, tmp_path, waiting):
     policy = make_run("dpo", dataset=dataset)
     work()
