@@ -111,7 +111,7 @@ def import_answers(run: Run, rows: list[Row]) -> None:
     config = config_for(run.method, run.config)
     assert isinstance(config, GenerateConfig)
     existing = {
-        row["task_id"]: len(json.loads(row["existing"]))
+        row["task_id"]: set(json.loads(row["existing"]))
         for row in read_rows(RunFolder(run.folder).data / "prompts.parquet")
     }
     answers: dict[int, list[imports.NewCandidate]] = defaultdict(list)
@@ -127,8 +127,8 @@ def import_answers(run: Run, rows: list[Row]) -> None:
         )
     assert run.project is not None  # prepare saw to it
     for task in run.project.tasks.filter(pk__in=answers):
-        distinct = len({answer.text for answer in answers[task.pk]})
-        wanted = max(LEAST_ANSWERS, min(config.per_prompt, existing[task.pk] + distinct))
+        distinct = len(existing[task.pk].union(answer.text for answer in answers[task.pk]))
+        wanted = max(LEAST_ANSWERS, min(config.per_prompt, distinct))
         imports.add_candidates(task, answers[task.pk], wanted=wanted)
 
 

@@ -153,3 +153,16 @@ def test_a_model_that_repeats_itself_still_opens_the_task(base, project, prompts
     prompts[1].refresh_from_db()
     assert prompts[1].ready
     assert [candidate.text for candidate in prompts[1].candidates.all()] == ["Yes.", "No."]
+
+
+def test_a_model_that_repeats_an_answer_of_the_task_still_opens_it(base, project, prompts):
+    Candidate.objects.create(task=prompts[1], text="Yes.", model_name="smollm2@1")
+    run = launch_generation(project)
+    queue.claim("w", host="here", device="cpu")
+    worker.sources.prepare(run, worker.RunFolder(run.folder))
+    row = {"prompt_id": prompts[1].prompt_id, "task_id": prompts[1].pk, "tokens": 1, "cut": False}
+    rows = [{**row, "text": text, "model": "smollm2@1", "sampling": "{}"} for text in ("Yes.", "No.", "Yes.")]
+    worker.sources.import_answers(run, rows)
+    prompts[1].refresh_from_db()
+    assert prompts[1].ready
+    assert [candidate.text for candidate in prompts[1].candidates.all()] == ["Yes.", "No."]
