@@ -165,7 +165,7 @@ def raw_agreement(counts: Ints, tasks: Ints, undefined: Undefined) -> dict[str, 
         undefined["pairwise.raw"] = undefined["pairwise.raw_ci"] = NO_OVERLAP
         return {"raw": None, "raw_ci": None}
     shares = (counts * (counts - 1)).sum(axis=1) / (judges * (judges - 1))
-    interval = _clustered_wilson(shares, tasks)
+    interval = _clustered_wilson(shares, tasks, most=float((judges * (judges - 1) / 2).sum()))
     if interval is None:
         undefined["pairwise.raw_ci"] = gettext_noop("Only one task was judged by several people.")
     return {"raw": float(shares.mean()), "raw_ci": interval}
@@ -353,7 +353,7 @@ def agreement_by_annotator(shared: VerdictPairs, annotators: list[str]) -> dict[
     task = np.tile(shared.task, 2)[order]
     ends = np.bincount(who, minlength=len(annotators)).cumsum()
     rows = zip(annotators, np.split(agree, ends[:-1]), np.split(task, ends[:-1]), strict=True) if len(who) else ()
-    return {name: (float(a.mean()), _clustered_wilson(a, t), len(a)) for name, a, t in rows if len(a)}
+    return {name: (float(a.mean()), _clustered_wilson(a, t, most=len(a)), len(a)) for name, a, t in rows if len(a)}
 
 
 def _ranks(tiers: Tiers) -> list[float]:
@@ -418,15 +418,18 @@ def _bootstrap(sums: Floats, statistic: Callable[[Floats], Floats]) -> Interval:
     return [float(low), float(high)]
 
 
-def _clustered_wilson(shares: Floats, tasks: Ints, z: float = 1.96) -> Interval:
-    """Wilson's interval for a mean of shares, at the number of independent pairs that would vary as much."""
+def _clustered_wilson(shares: Floats, tasks: Ints, *, most: float, z: float = 1.96) -> Interval:
+    """Wilson's interval for a mean of shares, at the number of independent pairs that would vary as much.
+
+    `most` is the number of pairs of verdicts there are: a few tasks that happen to be alike prove no more than that.
+    """
     p = float(shares.mean())
     residuals = _sum_by(tasks, (shares - p)[:, None])[:, 0]
     clusters = len(residuals)
     if clusters < 2:
         return None
     variance = clusters / (clusters - 1) * float((residuals**2).sum()) / len(shares) ** 2
-    n = p * (1 - p) / variance if variance > 1e-15 else clusters
+    n = min(p * (1 - p) / variance, most) if variance > 1e-15 else clusters
     centre, spread = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = float((centre - spread) / (1 + z**2 / n)), float((centre + spread) / (1 + z**2 / n))
     return [max(low, 0.0), min(high, 1.0)]

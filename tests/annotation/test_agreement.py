@@ -106,6 +106,13 @@ def test_pairs_of_one_task_count_less_than_pairs_of_many():
     assert together[1] - together[0] > 2 * (apart[1] - apart[0])
 
 
+def test_tasks_that_happen_to_be_alike_prove_no_more_than_their_pairs():
+    """5, 5 and 4 of 6 pairs agree: Wilson gives [0.548, 0.910] for 18 independent pairs, and it may not be narrower."""
+    counts = np.array([[2, 0, 0]] * 5 + [[1, 0, 1]] + [[2, 0, 0]] * 5 + [[1, 0, 1]] + [[2, 0, 0]] * 4 + [[1, 0, 1]] * 2)
+
+    assert raw_agreement(counts, np.arange(18) // 6, {})["raw_ci"] == pytest.approx([0.548, 0.910], abs=0.001)
+
+
 def test_the_same_judgements_give_the_same_intervals():
     rng = np.random.default_rng(5)
     judgements = [
