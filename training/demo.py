@@ -15,8 +15,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from annotation import imports, projects
-from annotation.models import Membership, Project, Role, Task
+from annotation import exports, imports, projects
+from annotation.models import Membership, Project, Role
 from annotation.simulated import judge_everything
 from training import launches, registry
 from training.models import ModelVersion, Run
@@ -54,11 +54,13 @@ def seed() -> dict[str, str]:
 
 def what_goes_on() -> str:
     """A sentence on the answers that are being written."""
-    tasks = Task.objects.filter(project__slug="everyday")
-    ready, all_tasks = tasks.filter(ready=True).count(), tasks.count()
-    if not ready:
+    counted = exports.counts(Project.objects.get(slug="everyday"))
+    if counted["waiting"] == counted["all"]:
         return "Answers are being written now; the first task opens within a minute."
-    return "" if ready == all_tasks else f"{ready} of {all_tasks} questions have their answers; more are being written."
+    if not counted["waiting"]:
+        return ""
+    answered = counted["all"] - counted["waiting"]
+    return f"{answered} of {counted['all']} questions have their answers; more are being written."
 
 
 def seed_people() -> dict[str, str]:
