@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -290,7 +290,8 @@ def _created_at(row: dict[str, Any]) -> datetime | None:
             value = datetime.fromisoformat(value)
         except ValueError:
             raise Wrong("created_at", _("expected a time such as 2026-11-01T10:00:00Z")) from None
-    if value is not None and not isinstance(value, datetime):  # Parquet holds real times
+    # Parquet holds real times. The first and the last year cannot be brought into another time zone.
+    if value is not None and not (isinstance(value, datetime) and MINYEAR < value.year < MAXYEAR):
         raise Wrong("created_at", _("expected a time such as 2026-11-01T10:00:00Z"))
     return timezone.make_aware(value) if value is not None and timezone.is_naive(value) else value
 

@@ -266,7 +266,7 @@ class _Importer:
         judgements: list[tuple[str, RankingRow, _TaskRows, list[int]]] = []
         for (where, row), content_hash, name in zip(rows, hashes, names, strict=True):
             try:
-                self._check_member(row)
+                self._check_made_by(row)
                 if name in tasks:
                     places = tasks[name].places(row, content_hash)
                 else:
@@ -279,6 +279,10 @@ class _Importer:
             except Wrong as wrong:
                 self.report.bad.append(Problem(where, wrong.field, wrong.reason))
             else:
+                if row.annotator not in self.members:
+                    self.members[row.annotator] = Membership(
+                        project=self.project, external_id=row.annotator, made_by=row.made_by
+                    )
                 judgements.append((where, row, tasks[name], places))
         self._save(new)
         self._save_members()
@@ -342,13 +346,9 @@ class _Importer:
         self.report.tasks += len(new)
         self.report.candidates += len(candidates)
 
-    def _check_member(self, row: RankingRow) -> None:
+    def _check_made_by(self, row: RankingRow) -> None:
         member = self.members.get(row.annotator)
-        if member is None:
-            self.members[row.annotator] = Membership(
-                project=self.project, external_id=row.annotator, made_by=row.made_by
-            )
-        elif member.made_by != row.made_by:
+        if member and member.made_by != row.made_by:
             raise Wrong("made_by", _("is %(other)s for this annotator elsewhere") % {"other": member.made_by})
 
     def _save_members(self) -> None:

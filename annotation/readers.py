@@ -196,7 +196,7 @@ def _read_parquet(file: Any, name: str) -> Iterator[Line]:
             for row in batch.to_pylist():
                 number += 1
                 yield Line(_("%(file)s, row %(number)d") % {"file": name, "number": number}, row)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two: texts not UTF-8, times
         _refuse(name, _("it is damaged Parquet (%(reason)s)") % {"reason": str(error).splitlines()[0].rstrip(".")})
 
 

@@ -91,14 +91,20 @@ def messages_of(row):
     return row["prompt"] if isinstance(row["prompt"], list) else [{"role": "user", "content": row["prompt"]}]
 
 
-def parquet():
+def parquet(**columns):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {name: [row.get(name) for row in ROWS] for name in ("language", "tags", "batch", "metadata")}
+    rows = {name: [row.get(name) for row in ROWS] for name in ("language", "tags", "batch", "metadata")}
     file = io.BytesIO()
-    pq.write_table(pa.table({"prompt": [messages_of(row) for row in ROWS], **columns}), file)
+    pq.write_table(pa.table(columns or {"prompt": [messages_of(row) for row in ROWS], **rows}), file)
     return file.getvalue()
+
+
+def latin_parquet():
+    import pyarrow as pa
+
+    return parquet(prompt=pa.array(["café".encode("latin-1")]).view(pa.string()))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,7 @@ def test_a_bad_line_is_named_and_nothing_is_stored(project, tmp_path, line, sent
         (gzip.compress(LINES)[:-20], "p.jsonl is a damaged gzip file."),
         (b"PK\x03\x04 a spreadsheet", "p.jsonl cannot be read: it is a ZIP archive or a spreadsheet"),
         (b"PAR1 but nothing more", "p.jsonl cannot be read: it is damaged Parquet"),
+        (latin_parquet(), "p.jsonl cannot be read: it is damaged Parquet ('utf-8' codec can't decode"),
         (b'[{"prompt": "a"}', "p.jsonl cannot be read: it is not JSON"),
         (b"prompt,language\ncaf\xe9,fr\n", "p.jsonl cannot be read: line 2 is not UTF-8 at byte 4."),
     ],

@@ -219,6 +219,7 @@ def test_who_judged_is_told_apart(project):
         ({"ratings": {"helpful": [1, 2]}}, "ratings.helpful: expected a number (or null) for each candidate"),
         ({"seconds": -1}, "seconds: expected a number of seconds, 0 or more"),
         ({"created_at": "yesterday"}, "created_at: expected a time such as"),
+        ({"created_at": "0001-01-01T00:00:00+14:00"}, "created_at: expected a time such as"),
         ({"made_by": "robot"}, "made_by: expected one of human, simulated, judge"),
         ({"all_bad": "yes"}, "all_bad: expected true or false"),
         ({"tier": []}, "tier: unknown field; did you mean tiers?"),
@@ -238,6 +239,7 @@ def test_a_bad_line_is_named_and_nothing_is_stored(project, tmp_path, changes, s
     report = import_rankings(project, path, skip_bad=True)
 
     assert sorted(current()) == ["a1", "a3"]
+    assert Membership.objects.count() == 2  # nobody comes in by a bad line
     assert [str(problem).startswith(f"r.jsonl, line 2: {sentence}") for problem in report.bad] == [True]
 
 
