@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.humanize.templatetags.humanize import intcomma, ordinal
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -29,7 +29,7 @@ from training.charts import charts_of, curves, last_values
 from training.configs import METHODS
 from training.forms import LaunchForm
 from training.launch_page import about, button, methods, obstacles
-from training.models import Dataset, ModelVersion, Run
+from training.models import Dataset, Evaluation, ModelVersion, Run
 from training.results import (
     dataset_figures,
     figures,
@@ -279,8 +279,10 @@ class ModelVersionAdmin(EngineerAdmin):
         return [*super().get_urls(), self.mount("<int:pk>/promote/", require_POST(self.promote), "promote")]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
-        models = visible_models(request.user).select_related("run")
-        return models.prefetch_related("evaluations__baseline", "evaluations__judge", "evaluations__model")
+        """With the evaluations that the person may see: a model for everyone is measured in projects of others too."""
+        seen = Evaluation.objects.filter(run__in=visible_runs(request.user))
+        seen = seen.select_related("baseline", "judge", "model")
+        return visible_models(request.user).select_related("run").prefetch_related(Prefetch("evaluations", seen))
 
     @admin.display(description=gettext_lazy("Model"), ordering="name")
     def title(self, model: ModelVersion) -> str:

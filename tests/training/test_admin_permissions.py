@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from annotation.models import Membership, Project, Role
-from training.models import Dataset, ModelVersion, Run
+from training.models import Dataset, Evaluation, ModelVersion, Run
 
 LISTS = [
     "/admin/training/run/",
@@ -109,6 +109,18 @@ def test_registered_models_are_everyones(client, other_project):
     client.force_login(User.objects.get(username="gil"))
 
     assert "smollm2@1" in client.get("/admin/training/modelversion/").content.decode()
+
+
+def test_what_another_project_found_of_a_model_for_everyone_is_not_shown(client, engineer, other_project, run, model):
+    base = ModelVersion.objects.create(name="smollm2", version=1, kind="base", folder="models/smollm2", checksum="ef56")
+    accuracy = {"accuracy": 0.6, "accuracy_ci": [0.5, 0.7], "pairs": 90, "prompts": 60, "length_accuracy": 0.5}
+    rule = {"length_rule": "prefer the shorter", "against_length": "no difference shown"}
+    Evaluation.objects.create(run=run, model=base, judge=model, result={**accuracy, **rule})
+
+    for user, sees in ((engineer.user, True), (User.objects.get(username="gil"), False)):
+        client.force_login(user)
+        for page in ("/admin/training/modelversion/", f"/admin/training/modelversion/{base.pk}/change/"):
+            assert ("of 90 held-out pairs" in client.get(page).content.decode()) == sees, (user, page)
 
 
 def test_actions_are_posts(client, engineer, run, model):
