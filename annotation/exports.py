@@ -122,6 +122,12 @@ def waiting_rows(project: Project) -> Iterator[Row]:
         }
 
 
+def waiting_counts(project: Project) -> list[int]:
+    """How many answers each task has that waits for more. Pages ask this often: no text is read."""
+    waiting = Task.objects.filter(project=project, ready=False)
+    return list(waiting.annotate(answers=Count("candidates")).values_list("answers", flat=True))
+
+
 def ranking_rows(project: Project) -> Iterator[Row]:
     """Every counted judgement as `import_rankings` takes it in."""
     for task in judged_tasks(project):

@@ -47,8 +47,7 @@ def plan_generation(
 ) -> GenerationPlan:
     """Count what is missing, and estimate the time from the last generation with this model (else with any)."""
     per_prompt = per_prompt or project.answers_per_task
-    lacking = [per_prompt - len(task["existing"]) for task in exports.waiting_rows(project)]
-    lacking = [missing for missing in lacking if missing > 0]
+    lacking = [per_prompt - answers for answers in exports.waiting_counts(project) if answers < per_prompt]
     model = model or registry.default_speaker()
     seconds = LOADING_SECONDS + sum(lacking) * seconds_per_answer(model) if lacking else 0
     return GenerationPlan(model=model, prompts=len(lacking), answers=sum(lacking), seconds=seconds)
