@@ -230,6 +230,8 @@ def _figures(run: Run, summary: dict[str, Any]) -> Iterator[Figure]:
                 yield from accuracy_figures(summary["held_out"])
             if "pairs" in summary:
                 yield _("pairs learned from"), intcomma(summary["pairs"])
+            if summary.get("too_long"):
+                yield _("pairs left out as too long"), intcomma(summary["too_long"])
         case "generate":
             yield _("prompts answered"), intcomma(summary.get("prompts", 0))
             yield _("answers"), intcomma(summary.get("answers", 0))

@@ -205,12 +205,19 @@ def test_the_prompts_that_were_trained_on_are_remembered(make_run):
     [
         ([task_row(1, "a", "b", votes=(1, 1))], "no comparison to learn from"),
         ([task_row(1, "word " * 200, "b")], "are longer than 96 tokens"),
+        ([task_row(1, "a", "b", split="validation"), task_row(2, "a", "b", split="test")], "from which nothing learns"),
     ],
 )
 def test_data_that_teaches_nothing_fails_with_a_sentence(make_run, tasks, sentence):
     outcome = perform(make_run(config(), tasks=tasks))
     assert outcome.state == "failed"
     assert sentence in outcome.error
+
+
+def test_pairs_that_are_too_long_are_counted(make_run):
+    tasks = [task_row(1, "word " * 200, "b", "c"), task_row(2, "a", "b")]
+    summary = perform(make_run(config(eval_share=0), tasks=tasks)).summary
+    assert (summary["pairs"], summary["too_long"]) == (2, 2)
 
 
 def test_a_bad_setting_fails_with_a_sentence(make_run):

@@ -121,13 +121,18 @@ def tokenize(
     return rows, kept
 
 
-def require(pairs: Sequence[Any], found: int, config: PreferenceTrainingConfig) -> None:
-    if not found:
+def require(
+    fitting: Sequence[Pair], training: Sequence[Pair], pairs: Sequence[Pair], config: PreferenceTrainingConfig
+) -> None:
+    """Raise BrokenRun where nothing is left to learn from: of all pairs those to train on, of these those that fit."""
+    if not pairs:
         raise BrokenRun(
             "The snapshot has no comparison to learn from: it needs tasks in which an answer was preferred to another."
         )
-    if not pairs:
-        raise BrokenRun(f"All {found} pairs are longer than {config.max_length} tokens. Raise max_length.")
+    if not training:
+        raise BrokenRun("All judged prompts are of the validation and test splits, from which nothing learns.")
+    if not fitting:
+        raise BrokenRun(f"All {len(training)} pairs are longer than {config.max_length} tokens. Raise max_length.")
 
 
 # What a model was trained on, kept in its folder

@@ -37,11 +37,15 @@ def perform(run: RunFolder, config: DPOConfig) -> dict[str, Any]:
 
     # 1. Data: pairs to learn from, and pairs of other prompts to measure on
     pairs = read_pairs(run.data / "tasks.parquet")
-    training, held_out = divide(pairs, config)
-    rows, training = tokenize(tokenizer, training, config.max_length)
+    to_train, held_out = divide(pairs, config)
+    rows, training = tokenize(tokenizer, to_train, config.max_length)
     held_out_rows, held_out = tokenize(tokenizer, held_out, config.max_length)
-    require(training, len(pairs), config)
-    log.info("%d pairs to learn from, %d held out, of %d.", len(training), len(held_out), len(pairs))
+    require(training, to_train, pairs, config)
+    too_long = len(to_train) - len(training)
+    log.info(
+        "%d pairs to learn from (%d more are too long), %d held out, of %d.",
+        *(len(training), too_long, len(held_out), len(pairs)),
+    )
 
     # 2. Training
     policy = load_policy(base, frozen_dtype(config))
@@ -68,7 +72,12 @@ def perform(run: RunFolder, config: DPOConfig) -> dict[str, Any]:
         save_model(plain, tokenizer, folder)
         write_provenance(folder, base, config, training)
 
-    return {"pairs": len(training), "steps": trainer.state.global_step, "held_out": last_measured(trainer)}
+    return {
+        "pairs": len(training),
+        "too_long": too_long,
+        "steps": trainer.state.global_step,
+        "held_out": last_measured(trainer),
+    }
 
 
 def last_measured(trainer) -> dict[str, float] | None:

@@ -35,11 +35,15 @@ def perform(run: RunFolder, config: RewardConfig) -> dict[str, Any]:
 
     # 1. Data: pairs to learn from, and pairs of other prompts to measure on
     pairs = read_pairs(run.data / "tasks.parquet")
-    training, held_out = divide(pairs, config)
-    rows, training = tokenize(tokenizer, training, config.max_length)
+    to_train, held_out = divide(pairs, config)
+    rows, training = tokenize(tokenizer, to_train, config.max_length)
     held_out_rows, held_out = tokenize(tokenizer, held_out, config.max_length)
-    require(training, len(pairs), config)
-    log.info("%d pairs to learn from, %d held out, of %d.", len(training), len(held_out), len(pairs))
+    require(training, to_train, pairs, config)
+    too_long = len(to_train) - len(training)
+    log.info(
+        "%d pairs to learn from (%d more are too long), %d held out, of %d.",
+        *(len(training), too_long, len(held_out), len(pairs)),
+    )
 
     # 2. Training
     columns = ["chosen_ids", "rejected_ids"]
@@ -74,7 +78,7 @@ def perform(run: RunFolder, config: RewardConfig) -> dict[str, Any]:
 
     # 4. How good it is, read from the folder as everybody will
     run.set_progress(steps, steps, "measuring")
-    summary: dict[str, Any] = {"pairs": len(training), "steps": steps, "held_out": None}
+    summary: dict[str, Any] = {"pairs": len(training), "too_long": too_long, "steps": steps, "held_out": None}
     if held_out:
         model = load_reward_model(run.model, dtype_of(config), device_of(config)).eval()
         scores = score_pairs(
