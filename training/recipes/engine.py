@@ -7,6 +7,7 @@ once, and a cancelled run stops at the next token and not at the next batch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,10 +36,22 @@ class Answer:
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """The conversation as the model reads it, up to where its answer begins."""
-    return tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors=None
-    )["input_ids"]
+    """The conversation as the model reads it, up to where its answer begins.
+
+    Only the template writes special tokens. A text that holds `<|im_end|>` must neither end its turn nor begin another:
+    where one does, the template is filled with a mark for each text, and texts and template are tokenized apart.
+    """
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    if not any(token in message["content"] for token in special for message in messages):
+        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"]
+
+    texts = {chr(0xE000 + n): message["content"] for n, message in enumerate(messages)}  # private-use characters
+    marked = [{**message, "content": mark} for mark, message in zip(texts, messages, strict=True)]
+    filled = tokenizer.apply_chat_template(marked, add_generation_prompt=True, tokenize=False)
+    ids: list[int] = []
+    for part in re.split(f"([{''.join(texts)}])", filled):
+        ids += tokenizer.encode(texts.get(part, part), add_special_tokens=False, split_special_tokens=part in texts)
+    return ids
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
