@@ -181,7 +181,7 @@ class Loop:
                 stage.cap and f"Cap: {stage.cap}.",
                 stage.result and f"In {stage.where}.",
             ]
-            text = [line for part in details if part for line in wrap(part, WIDTH - 32)]
+            text = [line for part in details if part for line in wrap(part, WIDTH - 32, break_on_hyphens=False)]
             lines.append(f"{stage.name:<14}{f'{stage.seconds:.0f} s':>6}{memory:>10}  {text[0]}")
             lines += [f"{'':<32}{line}" for line in text[1:]]
         total = f"{sum(stage.seconds for stage in self.stages):.0f} s"
