@@ -31,17 +31,6 @@ class Judged(Protocol):
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One person's judgement of one task, outside the database."""
-
-    id: int
-    tiers: Tiers | None
-    unranked: Sequence[int] = ()
-    all_bad: bool = False
-    strength: int | None = None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What the judgements of a task say about two candidates: most voters prefer `i`. At equal votes i < j."""
 
@@ -89,15 +78,6 @@ def ordered_pairs(tiers: Tiers | None, unranked: Sequence[int] = (), all_bad: bo
     [(2, 0), (2, 1)]
     """
     return [(i, j) if v > 0 else (j, i) for i, j, v in verdicts(tiers, unranked, all_bad) if v]
-
-
-def tied_pairs(tiers: Tiers | None, unranked: Sequence[int] = (), all_bad: bool = False) -> list[tuple[int, int]]:
-    """(lower, higher id) for every pair judged equal.
-
-    >>> tied_pairs([[2], [0, 1]])
-    [(0, 1)]
-    """
-    return [(i, j) for i, j, v in verdicts(tiers, unranked, all_bad) if not v]
 
 
 def aggregate(rankings: Iterable[Judged]) -> list[Comparison]:

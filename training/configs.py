@@ -240,10 +240,6 @@ class PreferenceTrainingConfig(RecipeConfig):
         """
         return self.learning_rate or self.learning_rates[self.tuning]
 
-    @property
-    def pairs_per_step(self) -> int:
-        return self.batch_size * self.gradient_accumulation
-
 
 class RewardConfig(PreferenceTrainingConfig):
     method: ClassVar[str] = "reward"

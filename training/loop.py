@@ -132,7 +132,7 @@ class Loop:
         band = simulated.expected_agreement(project, annotators=PEOPLE, seed=SEED)
         inside = "inside" if raw in band else "OUTSIDE"
         stage.result = f"{raw:.0%} of pairs agree, {inside} the predicted band [{band.low:.0%}, {band.high:.0%}]"
-        stage.cap = "the band holds 99 of 100 repetitions"
+        stage.cap = "the band holds 999 of 1,000 repetitions"
         if raw not in band:
             raise StageFailed(f"agreement: {stage.result}.")
 

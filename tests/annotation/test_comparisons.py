@@ -1,11 +1,24 @@
 """Properties that hold for every judgement, and numbers worked out by hand."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.comparisons import Judgement, aggregate, ordered_pairs, tied_pairs, verdicts
+from annotation.comparisons import Tiers, aggregate, ordered_pairs, verdicts
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One person's judgement of one task, outside the database."""
+
+    id: int
+    tiers: Tiers | None
+    unranked: Sequence[int] = ()
+    all_bad: bool = False
+    strength: int | None = None
 
 
 @st.composite
@@ -27,7 +40,7 @@ def test_every_pair_is_won_tied_or_both_unranked(made):
     (judgement,) = made
     candidates = [c for tier in judgement.tiers for c in tier] + list(judgement.unranked)
     won = ordered_pairs(judgement.tiers, judgement.unranked)
-    tied = tied_pairs(judgement.tiers, judgement.unranked)
+    tied = [(i, j) for i, j, verdict in verdicts(judgement.tiers, judgement.unranked) if verdict == 0]
     both_unranked = list(combinations(judgement.unranked, 2))
 
     if judgement.tiers:
