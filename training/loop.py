@@ -158,7 +158,7 @@ class Loop:
         if run.state != Run.State.SUCCEEDED:
             raise StageFailed(f"{stage.name}: run {run.pk} is {run.state}. {run.error} See {run.folder / 'log.txt'}")
         stage.memory_mb = run.outcome["peak_memory_mb"]
-        stage.where = f"runs/{run.pk}"
+        stage.where = f"runs/{run.folder.name}"
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:

@@ -108,7 +108,8 @@ class Run(models.Model):
 
     @property
     def folder(self) -> Path:
-        return Path(settings.STORAGE) / "runs" / str(self.pk)
+        """With the time in its name: a new database over an old storage folder finds no other run's folder."""
+        return Path(settings.STORAGE) / "runs" / f"{self.pk}-{self.created_at:%Y%m%dT%H%M%S}"
 
     @property
     def active(self) -> bool:

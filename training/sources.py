@@ -16,6 +16,7 @@ from training.models import Dataset, Run
 from training.rundir import BrokenRun, Row, RunFolder, put_in_place, read_rows, unfinished, write_rows
 
 LEAST_ANSWERS = 2  # a task with fewer asks nothing
+ENOUGH_PROMPTS = 16  # fewer prompts tell no two policies apart
 
 
 def prepare(run: Run, folder: RunFolder) -> RecipeConfig:
@@ -73,7 +74,7 @@ def prompts_to_answer(run: Run, config: GenerateConfig) -> list[Row]:
 def unseen_prompts(run: Run) -> list[Row]:
     """The prompts of the run's project that are in no data from which the compared models or the judge were trained.
 
-    Where every prompt was frozen into such data, those of the test split are taken: no training uses them.
+    Where these are few, those of the test split come too: they were frozen into such data, but no training uses them.
     """
     if run.project is None:
         raise BrokenRun(_("This run belongs to no project, so there are no prompts to compare on."))
@@ -82,7 +83,8 @@ def unseen_prompts(run: Run) -> list[Row]:
         seen |= _prompts_of(dataset)
     prompts = list(exports.prompt_only_rows(run.project))
     unseen = [row for row in prompts if _key(row["prompt"]) not in seen]
-    unseen = unseen or [row for row in prompts if row["split"] == "test"]
+    if len(unseen) < ENOUGH_PROMPTS:
+        unseen = [row for row in prompts if row["split"] == "test" or _key(row["prompt"]) not in seen]
     if not unseen:
         raise BrokenRun(_("Every prompt of this project was used in training; import some that were not."))
     return [_flat(row) for row in unseen]

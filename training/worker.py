@@ -52,6 +52,7 @@ class WorkerProcess:
         self.say = say
         self.on_progress = on_progress
         self.stop = Event()
+        self._tidied_at = float("-inf")  # by the monotonic clock
         self._beat_at = 0.0  # by the monotonic clock, the last heartbeat that reached the database
 
     def serve(self, *, once: bool = False, until: Run | None = None) -> None:
@@ -76,9 +77,11 @@ class WorkerProcess:
 
     def work_one(self) -> Run | None:
         """Claim the next run and see it to its end. None when there is nothing to do."""
-        self._show_up()
-        queue.requeue_lost()
-        self._requeue_of_the_dead()
+        if time.monotonic() - self._tidied_at >= queue.HEARTBEAT_SECONDS:  # each look writes
+            self._show_up()
+            queue.requeue_lost()
+            self._requeue_of_the_dead()
+            self._tidied_at = time.monotonic()
         run = queue.claim(self.name, host=self.host, device=self.device)
         if run is None:
             return None

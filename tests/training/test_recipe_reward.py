@@ -118,6 +118,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(make_run):
 
     assert "Going on from checkpoint-" in killed.log_tail()
     assert_same_weights(killed, undisturbed)
+    assert not killed.checkpoints.exists(), "nothing reads them after a success"
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(make_run):

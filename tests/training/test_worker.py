@@ -227,6 +227,28 @@ def test_an_evaluation_uses_prompts_that_no_training_saw(make_run, dataset, base
     assert seen not in evaluation.result["prompts"]
 
 
+def test_few_new_prompts_are_joined_by_those_of_the_test_split(make_run, dataset, base, project, tmp_path, waiting):
+    """One new prompt would else be all that two policies are compared on."""
+    policy = make_run("dpo", dataset=dataset)
+    work()
+    frozen = dataset.project.tasks.get(judged=1).prompt
+    type(frozen).objects.filter(pk=frozen.pk).update(split="test")
+    judge = register(tmp_path, "judge", "reward")
+    run = make_run("evaluate", model=str(ModelVersion.objects.get(run=policy)), baseline=str(base), judge=str(judge))
+    work()
+
+    compared = Evaluation.objects.get(run=run).result["prompts"]
+    assert sorted(compared) == sorted([frozen.last_user_turn, *(task.prompt.last_user_turn for task in waiting)])
+
+
+def test_a_new_database_finds_no_run_of_an_older_one(make_run):
+    older, run = make_run(), Run(name="again")
+    run.pk = older.pk
+    run.created_at = older.created_at + timedelta(days=1)
+
+    assert run.folder != older.folder
+
+
 # A run that goes wrong
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -40,6 +41,8 @@ def main(folder: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: run.cancel_here())
     outcome = perform(run)
     run.finish(outcome)
+    if outcome.state == SUCCEEDED:  # nothing reads them any more: the model is in model/
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     return EXIT_CODES[outcome.state]
 
 

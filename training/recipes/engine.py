@@ -1,8 +1,8 @@
 """Answers from a model: a batch of conversations in, a batch of answers out.
 
-Why not `model.generate`: here each answer has its own temperature and its own random numbers (so that it does not
-depend on what is beside it in the batch, and a resumed run draws the same), rows that have ended leave the batch at
-once, and a cancelled run stops at the next token and not at the next batch.
+Why not `model.generate`: here each answer has its own temperature and its own random numbers (so that, up to rounding,
+it does not depend on what is beside it in the batch, and a resumed run draws the same), rows that have ended leave the
+batch at once, and a cancelled run stops at the next token and not at the next batch.
 """
 
 from __future__ import annotations
