@@ -69,10 +69,10 @@ def _read_file(file: Any, name: str) -> Iterator[Line]:
         if start.startswith(b"PAR1"):
             yield from _read_parquet(file, name)
             return
+        if start.startswith(b"PK\x03\x04"):
+            _refuse(name, _("it is a ZIP archive or a spreadsheet; save the table as CSV"))
         if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start:
             _refuse(name, _("it is not UTF-8 text (it looks like UTF-16 or a binary file); save it as UTF-8"))
-        if start.startswith(b"PK"):
-            _refuse(name, _("it is a ZIP archive or a spreadsheet; save the table as CSV"))
         start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
         if start.startswith(b"["):
             yield from _read_json(file, name)

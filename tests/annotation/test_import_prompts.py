@@ -186,7 +186,7 @@ def test_a_bad_line_is_named_and_nothing_is_stored(project, tmp_path, line, sent
         (b"", "p.jsonl cannot be read: it is empty."),
         (LINES.decode().encode("utf-16"), "p.jsonl cannot be read: it is not UTF-8 text"),
         (gzip.compress(LINES)[:-20], "p.jsonl is a damaged gzip file."),
-        (b"PK\x03\x04 a spreadsheet", "p.jsonl cannot be read: it is a ZIP archive or a spreadsheet"),
+        (b"PK\x03\x04\x14\0\0\0\x08\0 a spreadsheet", "p.jsonl cannot be read: it is a ZIP archive or a spreadsheet"),
         (b"PAR1 but nothing more", "p.jsonl cannot be read: it is damaged Parquet"),
         (latin_parquet(), "p.jsonl cannot be read: it is damaged Parquet ('utf-8' codec can't decode"),
         (b'[{"prompt": "a"}', "p.jsonl cannot be read: it is not JSON"),
