@@ -109,9 +109,9 @@ class Progress:
 
 
 def people(project: Project) -> QuerySet[Membership]:
-    """Everybody who is in the project or judged in it, with what they did and when they last did it."""
-    mine = Ranking.objects.filter(annotator=OuterRef("pk"), is_current=True).order_by().values("annotator")
+    """Everybody who is in the project or judged in it: how many judgements of theirs count, when they last judged."""
+    mine = Ranking.objects.filter(annotator=OuterRef("pk")).order_by().values("annotator")
     return Membership.objects.filter(project=project).annotate(
-        judgements=Coalesce(Subquery(mine.annotate(n=Count("pk")).values("n")), 0),
+        judgements=Coalesce(Subquery(mine.counted().annotate(n=Count("pk")).values("n")), 0),
         last_active=Subquery(mine.annotate(last=Max("created_at")).values("last")),
     )

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotation.assignment import next_task
-from annotation.models import Lease, Membership, OneTimeLink, Project, Role, hash_token
+from annotation.models import Lease, Membership, OneTimeLink, Project, Purpose, Ranking, Role, hash_token
 from annotation.people import (
     LinkSpent,
     NotAllowed,
@@ -24,6 +24,7 @@ from annotation.people import (
     remove,
     sign_up,
 )
+from annotation.progress import people
 from annotation.rankings import Answer, submit_ranking
 
 
@@ -165,6 +166,15 @@ def test_the_list_shows_people_with_their_work(client, manager, annotator, task)
     page = client.get(reverse("people", args=["kitchen"])).content.decode()
 
     assert "ada" in page and f"?annotator={annotator.pk}" in page and "mia" in page
+
+
+def test_the_list_counts_only_judgements_that_count(annotator, project, task):
+    judge(annotator)
+    Ranking.objects.update(purpose=Purpose.SURPLUS)
+
+    person = people(project).get(pk=annotator.pk)
+
+    assert person.judgements == 0 and person.last_active
 
 
 def test_the_list_takes_the_same_queries_for_any_number(client, manager, make_member, count_queries):
