@@ -497,9 +497,17 @@ function focusSubmitIfComplete() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!ballot || event.isComposing || event.keyCode === 229 || event.altKey) return;
+  if (event.isComposing || event.keyCode === 229 || event.altKey) return;
+  if (!ballot) {
+    // No task is left, but the last judgement can still be taken back.
+    if (event.key === "u" && !event.ctrlKey && !event.metaKey) document.querySelector("#task #undo")?.click();
+    return;
+  }
   if (event.target.matches("textarea, select, input:not([type=radio], [type=checkbox])")) {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ballot.form.requestSubmit(ballot.submitButton);
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      if (ballot.submitButton) ballot.form.requestSubmit(ballot.submitButton);
+      else ballot.cards[0].focus(); // of two answers: the next key is the verdict, and sends
+    }
     if (event.key === "Escape") ballot.current() ?? ballot.cards[0].focus();
     return;
   }

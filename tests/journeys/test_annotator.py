@@ -232,12 +232,24 @@ def test_two_answers_by_arrow_keys(page, log_in, check_page, annotator, project,
     for n, key in enumerate(("ArrowLeft", "ArrowDown", "ArrowRight"), 2):
         page.keyboard.press(key)
         expect(page.locator("#task")).to_contain_text(f"Question {n}?")
+    page.keyboard.press("c")
+    page.keyboard.type("Neither.")
+    page.keyboard.press("Control+Enter")  # there is no verdict to send yet: out of the field, to the first answer
+    assert focused(page) == "1"
     page.get_by_role("button", name="Both bad").click()
     expect(page.get_by_role("heading", name="All done")).to_be_visible()
 
     stored = list(Ranking.objects.counted().order_by("pk"))
     assert [tiers_as_shown(ranking) for ranking in stored[:3]] == [[["A"], ["B"]], [["A", "B"]], [["B"], ["A"]]]
-    assert stored[3].all_bad
+    assert stored[3].all_bad and stored[3].comment == "Neither."
+
+    page.keyboard.press("u")  # also where no task is left; the page shows what was said
+    expect(page.get_by_role("button", name="Both bad", pressed=True)).to_be_visible()
+    check_page(page, "pairwise-amend")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="All done")).to_be_visible()
+    page.get_by_role("link", name="Undo").click()
+    expect(page.get_by_role("button", name="B is better", pressed=True)).to_be_visible()
 
 
 def test_without_scripts(new_page, log_in, check_page, annotator, make_prompt, make_task, guideline):
