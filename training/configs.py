@@ -213,11 +213,11 @@ class PreferenceTrainingConfig(RecipeConfig):
             "At least this share of the prompts is held out to measure accuracy; no prompt is on both sides."
         ),
     )
-    eval_every: int = Field(
-        20,
+    eval_every: int | None = Field(
+        None,
         title=_("Eval every"),
         ge=1,
-        description=_("Measure on the held-out pairs every so many steps, and at the end."),
+        description=_("Measure on the held-out pairs every so many steps, and at the end. Empty: five times in a run."),
     )
     max_eval_pairs: int = Field(
         200,

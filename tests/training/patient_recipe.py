@@ -46,7 +46,7 @@ def train(run: RunFolder, config) -> dict:
     checkpoint = run.checkpoints / "step.json"
     first = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
     for number in range(first + 1, 11):
-        step(run, config, number, 10, config.eval_every)
+        step(run, config, number, 10, config.eval_every or 5)
         write_json(checkpoint, {"step": number})
     plain_model(run.model)
     if config.seed == PICKLES:

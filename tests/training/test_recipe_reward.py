@@ -67,6 +67,13 @@ def test_a_reward_model_learns_what_people_prefer(make_run):
     assert run.is_complete()
 
 
+def test_a_short_run_too_has_a_held_out_curve(make_run):
+    run = make_run(config(lora_r=4, max_pairs=20, batch_size=2, gradient_accumulation=1), tasks=judged_tasks(10))
+
+    assert perform(run).summary["steps"] == 10
+    assert len(metric(run, "heldout/rewards/accuracies")) == 5
+
+
 def test_lora_is_merged_into_a_plain_model(make_run, tiny):
     from safetensors.torch import load_file
 

@@ -45,7 +45,7 @@ def trl_arguments(run: RunFolder, config: PreferenceTrainingConfig, *, held_out:
         "warmup_steps": config.warmup_share,  # below 1 it is a share
         "weight_decay": config.weight_decay,
         "eval_strategy": "steps" if held_out else "no",
-        "eval_steps": config.eval_every,
+        "eval_steps": config.eval_every or 1 / 5,  # below 1 it is a share
         "save_strategy": "steps",
         "save_steps": config.save_every,
         "save_total_limit": 2,
