@@ -64,15 +64,18 @@ def groups(everything: bool) -> list[Group]:
     """Longest first, so that both lanes end together; the style check is so short that it goes before all."""
     python = sys.executable
     quick = "" if everything else " and not slow"
+    # What computes without pause gives way to what waits for a page, and to the recipes that a journey waits for.
+    polite = ["nice", "-n", "15"]
 
     def tests(name: str, marks: str, *options: str, **environment: str) -> Group:
         command = [python, "-m", "pytest", "-q", "--durations=8", "--durations-min=1", *options]
+        command = [*(polite if name == "recipes" else []), *command]
         return Group(name, [*command, "-m", f"not gpu and {marks}{quick}"], environment)
 
     found = [
         Group("style", ["sh", "-c", f'"{python}" -m ruff check . && "{python}" -m ruff format --check .']),
         tests("journeys", "journey"),
-        tests("recipes", "recipe and not journey", OMP_NUM_THREADS="1"),  # another group runs beside it
+        tests("recipes", "recipe and not journey", OMP_NUM_THREADS="1"),
         tests("unit", "not journey and not recipe"),
         tests(
             "postgres",
