@@ -117,7 +117,8 @@ def predict(tasks: Sequence[tuple[Sequence[float], Sequence[Annotator]]], *, rep
     if not units:
         raise ValueError("Nobody's work overlaps, so no agreement can be predicted.")
     mean, spread = float((agreeing / units).mean()), float((agreeing / units).std())
-    return Band(mean - 3.29 * spread, mean, mean + 3.29 * spread)  # a sum over tasks is nearly normal
+    # A sum over tasks is nearly normal; of few tasks it would reach beyond what a share can be.
+    return Band(max(0.0, mean - 3.29 * spread), mean, min(1.0, mean + 3.29 * spread))
 
 
 def judge_everything(project: Project, *, annotators: int, seed: int) -> list[Membership]:
