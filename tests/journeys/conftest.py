@@ -15,9 +15,12 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 from django.db.utils import load_backend
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from config.environment import read_database
+
+PATIENCE = 30_000  # milliseconds: journeys share two cores with other tests, and none of them measures time
+expect.set_options(timeout=PATIENCE)
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "test-results"
@@ -133,7 +136,7 @@ def new_page(browser: Browser, server: Server, db: None) -> Iterator[Callable[..
         context = browser.new_context(base_url=server.url, viewport=viewport, locale="en", **options)
         contexts.append(context)
         context.add_init_script(REPORT_VIOLATIONS)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         context.on("page", watch)
         return context.new_page()
 
