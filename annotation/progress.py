@@ -110,8 +110,9 @@ class Progress:
 
 def people(project: Project) -> QuerySet[Membership]:
     """Everybody who is in the project or judged in it: how many judgements of theirs count, when they last judged."""
-    mine = Ranking.objects.filter(annotator=OuterRef("pk")).order_by().values("annotator")
+    mine = Ranking.objects.filter(annotator=OuterRef("pk")).order_by()
+    counted = mine.counted().values("annotator").annotate(n=Count("pk"))
     return Membership.objects.filter(project=project).annotate(
-        judgements=Coalesce(Subquery(mine.counted().annotate(n=Count("pk")).values("n")), 0),
-        last_active=Subquery(mine.annotate(last=Max("created_at")).values("last")),
+        judgements=Coalesce(Subquery(counted.values("n")), 0),
+        last_active=Subquery(mine.values("annotator").annotate(last=Max("created_at")).values("last")),
     )

@@ -25,7 +25,7 @@ from django.views.decorators.http import require_POST
 from annotation import exports
 from training import queue, registry
 from training.access import engineered_projects, visible_datasets, visible_models, visible_runs
-from training.charts import charts_of, curves, last_values
+from training.charts import charts_of, curves, last_values, legend
 from training.configs import METHODS
 from training.forms import LaunchForm
 from training.launch_page import about, button, methods, obstacles
@@ -39,7 +39,7 @@ from training.results import (
     verdict_of_run,
     verdicts_on,
 )
-from training.run_page import SAMPLING, samples, settings_of, title_of
+from training.run_page import samples, settings_of, title_of, writes_texts
 from training.rundir import RunFolder
 from training.standing import badge, duration, progress, spell, standing
 
@@ -179,8 +179,6 @@ class RunAdmin(EngineerAdmin):
         runs = visible_runs(request.user).select_related("project", "created_by", "model", "cloned_from")
         run = get_object_or_404(runs.prefetch_related("datasets", "parents", "clones"), pk=pk)
         values = last_values(run)
-        by_name = {value.name: value for value in values}
-        charts = [(chart, [by_name[name] for name in chart.metrics if name in by_name]) for chart in charts_of(run)]
         drawn = {name for chart in charts_of(run) for name in chart.metrics}
         folder, settings = RunFolder(run.folder), settings_of(run)
         shown = run.state + ("-stopping" if run.cancel_requested else "")
@@ -188,11 +186,11 @@ class RunAdmin(EngineerAdmin):
             "run": run,
             "standing": standing(run),
             "method_title": title_of(run.method),
-            "charts": charts,
-            "other_values": [value for value in values if value.name not in drawn],
-            "samples": samples(run) if run.method in SAMPLING else [],
+            "charts": [(chart, legend(chart, values)) for chart in charts_of(run)],
+            "other_values": [(0, value) for value in values if value.name not in drawn],
+            "samples": samples(run) if writes_texts(run) else [],
             "log": folder.log_tail(),
-            "has_samples": run.method in SAMPLING,
+            "has_samples": writes_texts(run),
             "settings": settings,
             "settings_changed": sum(setting.changed for setting in settings),
             "results": figures(run),

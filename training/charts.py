@@ -121,6 +121,12 @@ def _curve(points: list[tuple[int, float | None]]) -> Curve:
     return {"steps": [step for step, _value in points], "values": [value for _step, value in points]}
 
 
+def legend(chart: Chart, values: list[LastValue]) -> list[tuple[int, LastValue]]:
+    """The newest values of a chart's metrics, each with the number of its curve; some may have none yet."""
+    by_name = {value.name: value for value in values}
+    return [(number, by_name[name]) for number, name in enumerate(chart.metrics, 1) if name in by_name]
+
+
 def last_values(run: Run) -> list[LastValue]:
     """Each metric's newest value. Two queries: the newest steps by the index, then their rows."""
     newest = Metric.objects.filter(run=run).values_list("name").annotate(Max("step")).order_by("name")

@@ -15,7 +15,6 @@ from training.configs import METHODS
 from training.models import Run
 from training.rundir import RunFolder, read_rows
 
-SAMPLING = ("generate", "evaluate")  # methods that write texts
 MOST_SAMPLES = 6
 
 
@@ -61,6 +60,11 @@ def spelt(value: Any) -> str:
         case list():
             return ", ".join(map(str, value))
     return str(value)
+
+
+def writes_texts(run: Run) -> bool:
+    """Answering does, and so does comparing two policies; measuring a reward model does not."""
+    return run.method == "generate" or (run.method == "evaluate" and bool(run.config.get("judge")))
 
 
 def samples(run: Run) -> list[Sample]:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from annotation.models import ApiToken
+from annotation.models import ApiToken, Role
 
 
 class TokenForm(forms.Form):
@@ -18,7 +18,6 @@ class TokenForm(forms.Form):
     scopes = forms.MultipleChoiceField(
         label=_("It may"),
         choices=ApiToken.Scope.choices,
-        initial=[ApiToken.Scope.ANNOTATE],
         widget=forms.CheckboxSelectMultiple,
         help_text=_("Within your own roles: a token never sees more than you do."),
     )
@@ -28,10 +27,12 @@ class TokenForm(forms.Form):
 @login_required
 def tokens(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
-    form, secret = TokenForm(request.POST or None), ""
+    judges = request.user.memberships.filter(left_at=None).exclude(role=Role.ENGINEER).exists()
+    usual = {"scopes": [ApiToken.Scope.ANNOTATE if judges else ApiToken.Scope.READ]}
+    form, secret = TokenForm(request.POST or None, initial=usual), ""
     if form.is_valid():
         _token, secret = ApiToken.make(request.user, **form.cleaned_data)
-        form = TokenForm()
+        form = TokenForm(initial=usual)
     mine = ApiToken.objects.filter(user=request.user, revoked_at=None).order_by("-created_at")
     status = 422 if form.errors else 200
     return render(request, "annotation/tokens.html", {"form": form, "secret": secret, "tokens": mine}, status=status)

@@ -11,6 +11,9 @@ function setTheme(theme) {
   }
 }
 
+// On a narrow screen the sections scroll sideways: the one that is open must be seen.
+document.querySelector(".sections [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 document.addEventListener("click", async (event) => {
   const theme = event.target.closest("[data-set-theme]");
   if (theme) setTheme(theme.dataset.setTheme);

@@ -21,6 +21,12 @@ def test_a_token_is_shown_once_and_works(client, annotator):
     assert secret not in again
 
 
+def test_what_a_role_needs_is_ticked(client, annotator, engineer):
+    for person, scope in ((annotator, "annotate"), (engineer, "read")):
+        client.force_login(person.user)
+        assert client.get(reverse("tokens")).context["form"]["scopes"].value() == [scope]
+
+
 def test_a_token_without_name_or_scope_is_not_made(client, annotator):
     client.force_login(annotator.user)
 

@@ -35,7 +35,7 @@ def make_run(project, engineer):
 
 @pytest.fixture
 def worker(db) -> Worker:
-    return Worker.objects.create(name="w", device="cpu", seen_at=NOW)
+    return Worker.objects.create(name="w", device="cpu")  # seen now, whenever that is
 
 
 def page(client, run: Run) -> str:
@@ -297,6 +297,22 @@ def test_samples_stand_below_their_question_and_are_harmless(client, make_run, m
     assert "How long do eggs keep?" in shown and "<strong>Weeks</strong>" in shown
     assert "<img" not in shown
     assert "data-curves" not in shown  # progress and samples are all there is to see
+
+
+def test_only_what_writes_texts_has_samples(client, make_run):
+    policies = {"model": "policy@1", "baseline": "base@1", "judge": "reward@1"}
+    assert "Samples" in page(client, make_run("succeeded", method="evaluate", config=policies))
+    assert "Samples" not in page(client, make_run("succeeded", method="evaluate", config={"model": "reward@1"}))
+
+
+def test_a_metric_has_the_colour_of_its_curve_also_before_the_others_are_measured(client, make_run):
+    run = make_run("running")
+    Metric.objects.create(run=run, name="loss/train", step=1, value=0.7)
+    shown = page(client, run)
+    assert 'swatch series-2"></span> <code>loss/train' in shown  # the first curve is the held-out loss
+
+    Metric.objects.create(run=run, name="loss/heldout", step=20, value=0.6)
+    assert 'swatch series-1"></span> <code>loss/heldout' in page(client, run)
 
 
 def test_an_evaluation_leads_to_the_answers_side_by_side(client, make_run):

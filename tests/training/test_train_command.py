@@ -12,6 +12,7 @@ from annotation.models import Project
 from tests.training.worker_process import plain_model
 from training import queue, registry, worker
 from training.launchers import local
+from training.management.commands.train import Command
 from training.models import Dataset, ModelVersion, Run, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,7 +104,14 @@ def test_json_is_one_object(judged, base):
 
 def test_a_failed_run_is_a_failed_command(judged, base):
     with pytest.raises(CommandError, match=r"is failed\. The loss is not a number\. Its log is .*log\.txt\."):
-        run_command("train", "reward", "--project", "kitchen", "--wait", "--set", "seed=1", "--set", "eval_every=5")
+        run_command("train", "reward", "--project", "kitchen", "--wait", "--set", "seed=1", "eval_every=5")
+
+
+def test_the_help_of_a_method_lists_its_settings(capsys):
+    with pytest.raises(SystemExit):
+        Command().run_from_argv(["manage.py", "train", "dpo", "--help"])
+    said = capsys.readouterr().out
+    assert "settings of dpo" in said and "beta=0.1" in said and "settings of reward" not in said
 
 
 @pytest.mark.parametrize(

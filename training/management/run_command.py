@@ -63,11 +63,12 @@ class LaunchCommand(TrainingCommand):
         parser.add_argument("--wait", action="store_true", help="until the run is over; works itself if no worker does")
         parser.add_argument(
             "--set",
-            action="append",
+            action="extend",
+            nargs="+",
             default=[],
             metavar="KEY=VALUE",
             dest="pairs",
-            help="a setting of the method, such as epochs=2; may be given several times",
+            help="settings of the method, such as epochs=2 max_pairs=500",
         )
 
     def perform(self, *, wait: bool, **options: Any) -> tuple[dict[str, Any], str]:

@@ -1,24 +1,41 @@
 """`manage.py train METHOD --project SLUG`: queue a run that learns from what a project's people said."""
 
+import json
+from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management import CommandError, CommandParser
+from django.core.management.base import DjangoHelpFormatter
 
 from annotation.management.project_command import project_named
 from training import launches
+from training.configs import METHODS
 from training.management.run_command import LaunchCommand, dataset_named, settings_of
 from training.models import Run
 
 
+class SettingsHelp(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Leaves the lines of the settings as they are."""
+
+
 class Command(LaunchCommand):
     help = (
-        "Train on a project's newest snapshot, or on a fresh one if people judged since. "
-        "METHOD: reward, dpo or evaluate; its settings are given by --set."
+        "Train on a project's newest snapshot, or on a fresh one if people judged since.\n"
+        "METHOD: reward, dpo or evaluate; `manage.py train METHOD --help` lists its settings."
     )
+    asked: list[str] = []
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        self.asked = argv
+        super().run_from_argv(argv)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        epilog = "\n\n".join(settings_told(method) for method in METHODS if method in self.asked)
+        return super().create_parser(prog_name, subcommand, formatter_class=SettingsHelp, epilog=epilog, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("method")
+        parser.add_argument("method", metavar="METHOD")
         parser.add_argument("--project", required=True, metavar="SLUG")
         parser.add_argument("--dataset", default="", metavar="NAME", help="train on this snapshot")
         parser.add_argument("--name", default="", help="of the run and of the model that it makes")
@@ -33,3 +50,12 @@ class Command(LaunchCommand):
             name=name,
             **settings_of(pairs),
         )
+
+
+def settings_told(method: str) -> str:
+    """A line for each setting of a method, with its default."""
+    lines = [f"settings of {method}, for --set:"]
+    for name, field in METHODS[method].model_fields.items():
+        given = name if field.is_required() else f"{name}={json.dumps(field.default)}"
+        lines.append(f"  {given:<28} {field.description}")
+    return "\n".join(lines)
