@@ -31,6 +31,9 @@ class StageFailed(Exception):
     """A stage did not end as it must; a sentence with what to look at."""
 
 
+SHORT = {"max_length": 192, "eval_every": 1000}  # held-out pairs are measured once, at the end
+
+
 @dataclass(frozen=True)
 class Size:
     """How much of everything. The last table names these caps: they are what makes the loop short."""
@@ -39,8 +42,8 @@ class Size:
     unseen: int = 16  # further prompts, which only the comparison at the end sees
     candidates: int = 4
     tokens: int = 64
-    reward: dict[str, Any] = field(default_factory=lambda: {"max_pairs": 96, "max_length": 192})
-    dpo: dict[str, Any] = field(default_factory=lambda: {"max_pairs": 64, "max_length": 192})
+    reward: dict[str, Any] = field(default_factory=lambda: {"max_pairs": 96, **SHORT})
+    dpo: dict[str, Any] = field(default_factory=lambda: {"max_pairs": 64, **SHORT})
     threads: int = 0  # all cores
 
 

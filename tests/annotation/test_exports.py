@@ -109,7 +109,7 @@ def test_files_name_people_by_pseudonyms(project):
 
     assert row["annotator"] == project.memberships.get(external_id="a0").pseudonym
     for kind in ("preference", "unpaired_preference", "prompt_only", "prompt_completion", "rankings"):
-        assert "a0" not in json.dumps(list(export_rows(project, kind)))
+        assert '"a0"' not in json.dumps(list(export_rows(project, kind)))
 
 
 def test_a_snapshot_row_holds_everything_said(project):

@@ -214,6 +214,7 @@ def test_the_guideline_is_previewed_and_published(project, manager, page, log_in
     page.goto("/p/kitchen/guideline/")
     page.get_by_label("Guideline").fill("## Better\n\nBe **kind**.")
     page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#preview")).to_contain_text("Be kind.")  # in place of the template
     expect(page.locator("#preview strong")).to_have_text("kind")
     page.get_by_role("button", name="Publish version 1").click()
     expect(page.get_by_text("Version 1 is published.")).to_be_visible()
