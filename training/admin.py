@@ -126,7 +126,12 @@ class RunAdmin(EngineerAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """The rows of the list, each with the number of runs that wait before it."""
-        waiting = Run.objects.filter(state=Run.State.QUEUED, pk__lt=OuterRef("pk")).order_by().values("state")
+        waiting = (
+            Run.objects.filter(state=Run.State.QUEUED, pk__lt=OuterRef("pk"))
+            .exclude(method=queue.GIVES_WAY)
+            .order_by()
+            .values("state")
+        )
         before = Subquery(waiting.annotate(n=Count("pk")).values("n"))
         return visible_runs(request.user).annotate(before=Coalesce(before, 0))
 

@@ -23,10 +23,12 @@ from training.models import Dataset, ModelVersion, Run, Worker
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+    from django.db.models import QuerySet
 
     from annotation.models import Project
 
 HEARTBEAT_SECONDS = 5
+GIVES_WAY = "generate"  # its answers come in parts, so it can stop for another run and go on where it was
 LOST_AFTER = timedelta(seconds=60)  # without a heartbeat
 MOST_ATTEMPTS = 5  # a run that dies every time must not die for ever
 
@@ -124,12 +126,28 @@ def _one_generation_per_project() -> Iterator[None]:
 # By workers
 
 
+def waiting_for(device: str) -> QuerySet[Run]:
+    """The queued runs of a device in the order in which they start: the oldest first, generations after the others."""
+    fits = Run.objects.filter(state=Run.State.QUEUED, device__in={device, device.partition(":")[0]})
+    return fits.order_by(Case(When(method=GIVES_WAY, then=1), default=0), "pk")
+
+
+def waiting_before(run: Run) -> QuerySet[Run]:
+    """The queued runs that start before this queued one."""
+    others, older = ~Q(method=GIVES_WAY), Q(pk__lt=run.pk)
+    return waiting_for(run.device).filter(others | older if run.method == GIVES_WAY else others & older)
+
+
+def must_give_way(run: Run, device: str) -> bool:
+    """Whether a running generation is to let a run pass that trains or measures, and to go on after it."""
+    return run.method == GIVES_WAY and waiting_for(device).exclude(method=GIVES_WAY).exists()
+
+
 def claim(worker: str, *, host: str, device: str) -> Run | None:
-    """Give the oldest queued run for this device to a worker; None when there is none or the device is taken."""
+    """Give the first queued run for this device to a worker; None when there is none or the device is taken."""
     slot = f"{host} {device}"
-    fits = Run.objects.filter(state=Run.State.QUEUED, device__in={device, device.partition(":")[0]}).order_by("pk")
     now = timezone.now()
-    for pk in fits.values_list("pk", flat=True)[:10]:
+    for pk in waiting_for(device).values_list("pk", flat=True)[:10]:
         try:
             with transaction.atomic():
                 claimed = Run.objects.filter(pk=pk, state=Run.State.QUEUED).update(
@@ -173,7 +191,7 @@ def finish(run: Run, worker: str, state: Run.State, *, outcome: dict[str, Any] |
 
 
 def give_back(run: Run, worker: str) -> None:
-    """Return a run to the queue, to be resumed from its folder: its worker is about to stop."""
+    """Return a run to the queue, to be resumed from its folder: its worker stops, or another run passes."""
     _let_go(held_by(worker) & Q(pk=run.pk), attempts=F("attempts") - 1)
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from training.models import Run
-from training.queue import LOST_AFTER, live_workers
+from training.queue import GIVES_WAY, LOST_AFTER, live_workers, waiting_before
 
 SILENT_AFTER = timedelta(minutes=5)  # a first step may take this long: models are loaded, data is prepared
 STALLED_STEPS = 10  # silent for so many times the usual time of a step
@@ -80,7 +80,7 @@ def standing(run: Run, *, now: datetime | None = None) -> Standing:
 
 
 def _queued(run: Run, badge: Badge) -> Standing:
-    before = Run.objects.filter(state=Run.State.QUEUED, pk__lt=run.pk, device=run.device).count()
+    before = waiting_before(run).count()
     if run.error:  # it ran before, and its worker was lost
         place = _("Interrupted, waiting to go on from its last checkpoint. %(reason)s") % {"reason": told(run.error)}
     elif before:
@@ -89,7 +89,8 @@ def _queued(run: Run, badge: Badge) -> Standing:
     else:
         place = _("Waiting: next in the queue.")
     if live_workers(run.device):
-        busy = before or Run.objects.filter(state=Run.State.RUNNING).exists()
+        running = Run.objects.filter(state=Run.State.RUNNING)
+        busy = before or (running if run.method == GIVES_WAY else running.exclude(method=GIVES_WAY)).exists()
         return Standing(
             badge, place, _("It starts when the run before it is over.") if busy else _("It starts in seconds.")
         )

@@ -129,7 +129,7 @@ class WorkerProcess:
             queue.finish(run, self.name, Run.State.FAILED, error=outcomes.sentence(error))
 
     def _watch(self, run: Run, folder: RunFolder, process: psutil.Process) -> bool:
-        """Follow a recipe until it ends; False when the run was given back because this worker stops."""
+        """Follow a recipe until it ends; False when it was given back: the worker stops, or a run passes."""
         asked_at = None
         while not local.wait(process, POLL_SECONDS):
             if self.stop.is_set():
@@ -137,6 +137,7 @@ class WorkerProcess:
             try:
                 cancelled = self._beat(run)
                 self._take_in(run, folder)
+                gives_way = not cancelled and queue.must_give_way(run, self.device)
             except DATABASE_AWAY as error:
                 log.warning("Run %s: the database does not answer: %s", run.pk, error)
                 if time.monotonic() - self._beat_at > queue.LOST_AFTER.total_seconds():
@@ -144,6 +145,8 @@ class WorkerProcess:
                     raise
                 close_old_connections()
                 continue
+            if gives_way:
+                return self._interrupt(run, folder, process)
             if cancelled and asked_at is None:
                 folder.ask(cancel=True)
                 asked_at = time.monotonic()
@@ -152,7 +155,7 @@ class WorkerProcess:
         return True
 
     def _interrupt(self, run: Run, folder: RunFolder, process: psutil.Process) -> bool:
-        """This worker stops: the recipe too, and the run goes back to the queue, unless it ended just now."""
+        """The recipe stops, and the run goes back to the queue, unless it ended just now."""
         local.stop(process)
         outcome = folder.outcome()
         if outcome is not None and outcome.state != CANCELLED:

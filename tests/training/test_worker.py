@@ -316,6 +316,19 @@ def test_a_recipe_that_is_killed_is_resumed_at_once(make_run, waiting):
     assert_answered_once(run, waiting)
 
 
+def test_a_generation_lets_a_training_pass_and_goes_on(make_run, dataset, waiting, storage):
+    run = make_run(max_new_tokens=300)
+    with worker_process(storage):
+        wait_until(parts_in(run, 1))
+        reward = make_run("reward", dataset=dataset)
+        wait_until(lambda: fresh(reward).state == "succeeded")
+        assert fresh(run).active, "its answers come after"
+        wait_until(lambda: fresh(run).state == "succeeded")
+
+    assert (run.attempts, run.error) == (1, "")
+    assert_answered_once(run, waiting)
+
+
 def test_a_recipe_that_dies_every_time_is_given_up(make_run):
     run = make_run(seed=recipe.DIES)
     work()
